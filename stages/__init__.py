@@ -1,0 +1,1 @@
+"""One room per DVC stage, named as in dvc.yaml."""
