@@ -1,0 +1,109 @@
+"""A patch: the square around one cell.  How it is cut, and the table of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import ceil, floor
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cytoline import atomic
+from cytoline.errors import CytolineError
+from cytoline.manifest import BBox, Id, json_line
+
+RGB = NDArray[np.uint8]
+"""Height x width x 3, as in ``cytoline.images``."""
+
+PATCHES = "patches.jsonl"
+"""Name of the table inside data/patches and data/upscaled."""
+
+BACKGROUND = "background"
+"""Label of a patch that shows no cell of interest."""
+
+Origin = Literal["annotated", "detected", "background"]
+
+
+class PatchRecord(BaseModel):
+    """One patch; its PNG is ``<patch_id>.png`` in the shards beside the table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    patch_id: Id
+    image_id: Id
+    patient: str
+    source: Id
+    split: Literal["train", "val", "test"]
+    origin: Origin
+    label: str | None
+    """A class of the taxonomy, ``background``, or None for a detection that no annotation claims."""
+    bbox: BBox
+    """The cell's box in the image that the patch was cut from, not the patch's outline."""
+    score: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The detector's score; None for annotated cells."""
+
+    @property
+    def file(self) -> str:
+        """Name inside the shards."""
+        return f"{self.patch_id}.png"
+
+
+def read_patches(folder: Path) -> list[PatchRecord]:
+    """Read and check the table.  Raises ``CytolineError`` naming file and line of the first bad record."""
+    path = folder / PATCHES
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise CytolineError(f"{path} is missing", "run the stage that makes it: `dvc repro`") from None
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(PatchRecord.model_validate_json(line))
+        except ValidationError as error:
+            item = error.errors()[0]
+            where = ".".join(str(part) for part in item["loc"])
+            raise CytolineError(f"{path}:{number}: {where}: {item['msg']}", "rebuild it: `dvc repro -f`") from None
+    ids = [record.patch_id for record in records]
+    if ids != sorted(set(ids)):
+        raise CytolineError(f"{path}: patch ids are not unique and sorted", "rebuild it: `dvc repro -f`")
+    return records
+
+
+def write_patches(folder: Path, records: Iterable[PatchRecord]) -> None:
+    """Write the table sorted by ``patch_id``: equal content in equal bytes."""
+    ordered = sorted(records, key=lambda record: record.patch_id)
+    atomic.write_text(folder / PATCHES, "".join(json_line(record.model_dump(mode="json")) for record in ordered))
+
+
+def window(bbox: BBox, context: float, min_px: int, size: tuple[int, int]) -> tuple[int, int, int]:
+    """Left, top and side of the square to cut around ``bbox`` in an image of ``size`` (width, height).
+
+    The side is the box's longer side times ``context``, at least ``min_px``, at most the image's longer side:
+    beyond that there would be nothing but mirror images (and a picture of one cell is kept whole as it is).
+    """
+    x, y, w, h = bbox
+    wanted = max(ceil(max(w, h) * max(context, 1.0) - 1e-6), min_px, 1)
+    side = min(wanted, max(size))
+    return floor(x + w / 2 - side / 2 + 0.5), floor(y + h / 2 - side / 2 + 0.5), side
+
+
+def crop(image: RGB, bbox: BBox, context: float, min_px: int) -> RGB:
+    """Cut the square around ``bbox`` at native resolution: uint8 [side, side, 3].
+
+    Centred on the box to half a pixel also at the image's border, where the missing part is mirrored:
+    the classifier must not learn from a cell's place in the patch that it lay at the edge of the field.
+    """
+    height, width = image.shape[:2]
+    left, top, side = window(bbox, context, min_px, (width, height))
+    rows, columns = _mirrored(top, side, height), _mirrored(left, side, width)
+    return np.ascontiguousarray(image[rows[:, None], columns[None, :]])
+
+
+def _mirrored(start: int, count: int, size: int) -> NDArray[np.int64]:
+    """Indices start..start+count-1 folded back into 0..size-1 without repeating the edge pixel."""
+    period = max(2 * (size - 1), 1)
+    folded = np.mod(np.arange(start, start + count, dtype=np.int64), period)
+    return np.minimum(folded, period - folded) if size > 1 else np.zeros(count, dtype=np.int64)
