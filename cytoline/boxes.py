@@ -29,7 +29,8 @@ def iou_matrix(a: ArrayLike, b: ArrayLike) -> Floats:
     shared = np.clip(high - low, 0, None).prod(axis=2)
     areas = np.clip(first[:, 2:], 0, None).prod(axis=1), np.clip(second[:, 2:], 0, None).prod(axis=1)
     union = areas[0][:, None] + areas[1][None] - shared
-    return np.clip(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0), 0, 1)
+    overlaps: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return np.clip(overlaps, 0, 1)
 
 
 def greedy_match(detected: ArrayLike, scores: ArrayLike, truth: ArrayLike, threshold: float = 0.5) -> NDArray[np.int64]:
