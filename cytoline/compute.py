@@ -1,0 +1,162 @@
+"""Where work runs: local processes or a Dask cluster for data, a fixed and seeded PyTorch for training."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from cytoline.errors import CytolineError
+from cytoline.params import Params
+
+if TYPE_CHECKING:
+    import torch
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+_ROOMY = {
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
+}
+
+
+class ComputeParams(Params, prefix="compute"):
+    """How much of this machine, or which cluster."""
+
+    scheduler: Annotated[str, Field(pattern=r"^(local|(tcp|tls|ws|wss)://\S+)$")]
+    workers: Annotated[int, Field(ge=0, le=1024)]
+    threads: Annotated[int, Field(ge=1, le=1024)]
+
+
+@contextmanager
+def worker_pool(params: ComputeParams) -> Iterator[Executor]:
+    """An executor for per-image work, closed at the end; unfinished work is dropped on an error.
+
+    ``local``: spawned processes, one thread each (spawned, because a forked OpenMP can hang).
+    ``tcp://...``: a Dask cluster whose workers see the same files and code.
+    """
+    if params.scheduler != "local":
+        with _dask_pool(params.scheduler) as pool:
+            yield pool
+        return
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(
+            params.workers or core_count(),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+        )
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def core_count() -> int:
+    """Cores that this process may use (a container's share, not the machine's)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and (where it is loaded) PyTorch's global generators."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+def prepare_torch(seed: int, threads: int) -> torch.device:
+    """Make PyTorch repeatable on this kind of machine and give the device to use (CUDA if there is one).
+
+    Operations without a deterministic form warn instead of failing: the spread they cause is measured.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    seed_everything(seed)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_fast_bf16() -> bool:
+    """True where bfloat16 is faster than float32: AVX512-BF16 or AMX on the CPU, or a GPU with bf16."""
+    import torch
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("flags", 2)[1].splitlines()[0].split()
+    except (OSError, IndexError):
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def with_roomy_allocator() -> None:
+    """Restart this stage's process once with a memory allocator that keeps large blocks (Linux only).
+
+    Training makes large short-lived tensors; giving each back to the kernel cost a quarter of the CPU time.
+    glibc reads these settings only when a process starts.  Does nothing unless a stage is the running
+    program (a test that calls ``main`` must not be restarted) or when any of the settings is there already.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    is_stage = spec is not None and spec.name.split(".")[0] == "stages"
+    if not sys.platform.startswith("linux") or not is_stage or any(name in os.environ for name in _ROOMY):
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **_ROOMY})
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Workers inherit this environment: as many processes as cores, so one thread in each."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    """Ctrl-C is the parent's to handle: a worker finishes its image quietly and is then told to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)
+
+
+@contextmanager
+def _dask_pool(address: str) -> Iterator[Executor]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise CytolineError(
+            f"compute.scheduler is {address} but Dask is not installed",
+            "install it (`.venv/bin/pip install distributed`) or set `compute.scheduler: local`",
+        ) from None
+    try:
+        client = Client(address, timeout="10s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise CytolineError(
+            f"no Dask scheduler answers at {address} ({type(error).__name__})",
+            "start it, correct `compute.scheduler`, or set it to `local`",
+        ) from None
+    with client, client.get_executor(pure=False) as pool:
+        yield pool
