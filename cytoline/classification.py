@@ -1,0 +1,68 @@
+"""Grading enlarged cells with a trained classifier folder.  Used by evaluate and by ``cytoline predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cytoline import openmm
+from cytoline.images import RGB
+from cytoline.models import load_state, load_strictly, read_card
+
+Probabilities = NDArray[np.float64]
+"""[N, C], each row sums to 1, columns as in ``Classifier.classes``."""
+
+_BATCH = 64
+
+
+class Classifier:
+    """A classifier in evaluation mode, its temperature applied."""
+
+    def __init__(self, folder: Path) -> None:
+        openmm.register()
+        from mmengine.config import Config
+
+        from cytoline.training import build_model
+
+        card = read_card(folder)
+        config = Config.fromfile(str(folder / "config.py"))
+        self.classes: tuple[str, ...] = card.classes
+        self.input_size = int(str(card.settings["input_size"]))
+        self.temperature = card.temperature or 1.0
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model = build_model("mmpretrain", config)
+        load_strictly(model, load_state(folder), str(folder))
+        self.model: Any = model.eval().to(self.device)
+
+    def predict(self, patches: Sequence[RGB]) -> Probabilities:
+        """Calibrated probabilities of uint8 [H, W, 3] patches of any size."""
+        if not patches:
+            return np.zeros((0, len(self.classes)))
+        logits = np.concatenate([self._logits(patches[at : at + _BATCH]) for at in range(0, len(patches), _BATCH)])
+        return softmax(logits / self.temperature)
+
+    def _logits(self, patches: Sequence[RGB]) -> NDArray[np.float64]:
+        size = (self.input_size, self.input_size)
+        resized = np.stack([cv2.resize(patch, size, interpolation=cv2.INTER_AREA) for patch in patches])
+        inputs = torch.from_numpy(np.ascontiguousarray(resized.transpose(0, 3, 1, 2)))
+        with torch.inference_mode():
+            batch = self.model.data_preprocessor({"inputs": inputs}, False)["inputs"]
+            scores = self.model.head(self.model.extract_feat(batch))
+        return np.asarray(scores.float().cpu().numpy(), dtype=np.float64)
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """Read a model folder.  Raises ``CytolineError`` where it is missing or does not match its card."""
+    return Classifier(folder)
+
+
+def softmax(logits: NDArray[np.float64]) -> Probabilities:
+    """Row-wise softmax of [N, C] logits."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

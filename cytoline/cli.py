@@ -1,0 +1,26 @@
+"""The command line: ``cytoline --help``."""
+
+from __future__ import annotations
+
+import typer
+
+from cytoline.add import add
+from cytoline.command import run_app
+from cytoline.doctor import doctor
+from cytoline.predict import predict
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Cytology images in, an honest two-stage model out. The pipeline itself is run by `dvc repro`.",
+)
+app.command()(add)
+app.command()(doctor)
+app.command()(predict)
+
+
+def main() -> None:
+    """Entry point of the ``cytoline`` script."""
+    run_app(app)

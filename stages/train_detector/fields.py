@@ -1,0 +1,120 @@
+"""Fields as MMDetection wants to read them: from the clean folder and from the shards of augmented ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.datasets import BaseDetDataset
+from mmdet.evaluation.functional import eval_map
+from mmdet.registry import DATASETS, METRICS, TRANSFORMS
+from mmengine.evaluator import BaseMetric
+
+from cytoline.images import read_image
+from cytoline.manifest import Record
+from cytoline.shards import Shards
+
+
+@DATASETS.register_module(force=True)
+class FieldDataset(BaseDetDataset):  # type: ignore[misc]
+    """Annotated fields; ``rows`` come from ``rows_of``."""
+
+    def __init__(self, rows: Sequence[dict[str, Any]], classes: Sequence[str], **kwargs: Any) -> None:
+        self.rows = list(rows)
+        super().__init__(metainfo={"classes": tuple(classes)}, serialize_data=False, **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """The rows as they are."""
+        return [dict(row) for row in self.rows]
+
+
+@TRANSFORMS.register_module(force=True)
+class LoadField(BaseTransform):  # type: ignore[misc]
+    """Read the pixels, uint8 [H, W, 3] RGB, from a file or from a shard."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Fill in ``img`` and its shapes."""
+        shards = results["shards"]
+        image = read_image(Path(results["path"]) if shards is None else _opened(shards)[results["path"]])
+        results["img"] = image
+        results["img_path"] = results["img_id"]
+        results["img_shape"] = results["ori_shape"] = image.shape[:2]
+        return results
+
+
+@TRANSFORMS.register_module(force=True)
+class LoadBoxes(BaseTransform):  # type: ignore[misc]
+    """Boxes as MMDetection's corner boxes, labels as numbers."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Fill in ``gt_bboxes``, ``gt_bboxes_labels`` and ``gt_ignore_flags``."""
+        from mmdet.structures.bbox import HorizontalBoxes
+
+        corners = np.asarray(results["corners"], dtype=np.float32).reshape(-1, 4)
+        results["gt_bboxes"] = HorizontalBoxes(corners)
+        results["gt_bboxes_labels"] = np.asarray(results["labels"], dtype=np.int64)
+        results["gt_ignore_flags"] = np.zeros(len(corners), dtype=bool)
+        return results
+
+
+@METRICS.register_module(force=True)
+class FieldAP(BaseMetric):  # type: ignore[misc]
+    """Mean over classes of the average precision at IoU 0.5, area under the curve (MMDetection's eval_map)."""
+
+    default_prefix = "fields"
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keep truth and prediction of each field, both in pixels of the original."""
+        classes = len(self.dataset_meta["classes"])
+        for sample in data_samples:
+            found = sample["pred_instances"]
+            boxes, scores = found["bboxes"].float().cpu().numpy(), found["scores"].float().cpu().numpy()
+            kinds = found["labels"].cpu().numpy()
+            rows = np.concatenate([boxes, scores[:, None]], axis=1)
+            truth = sample["gt_instances"]
+            scale = np.tile(sample["scale_factor"], 2)
+            corners = truth["bboxes"]
+            corners = getattr(corners, "tensor", corners).float().cpu().numpy() / scale
+            annotation = {"bboxes": corners, "labels": truth["labels"].cpu().numpy()}
+            self.results.append(([rows[kinds == kind] for kind in range(classes)], annotation))
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """One figure, 0 to 1."""
+        found, truth = [item[0] for item in results], [item[1] for item in results]
+        value, _ = eval_map(found, truth, iou_thr=0.5, logger="silent")
+        return {"ap50": float(value)}
+
+
+def rows_of(
+    records: Iterable[Record], classes: Sequence[str], folder: Path | None = None, shards: Path | None = None
+) -> list[dict[str, Any]]:
+    """Dataset rows of annotated fields.  With the single class ``cell`` every label becomes that one."""
+    rows = []
+    for record in records:
+        corners = [(x, y, x + w, y + h) for x, y, w, h in (item.bbox for item in record.annotations)]
+        labels = [0 if len(classes) == 1 else classes.index(item.label) for item in record.annotations]
+        path = f"{record.image_id}.png" if folder is None else str(folder / "images" / record.file)
+        rows.append(
+            {
+                "img_id": record.image_id,
+                "path": path,
+                "shards": None if shards is None else str(shards),
+                "height": record.height,
+                "width": record.width,
+                "corners": corners,
+                "labels": labels,
+                # MMDetection's own filters look for this key.
+                "instances": [{"bbox": box, "bbox_label": kind} for box, kind in zip(corners, labels, strict=True)],
+            }
+        )
+    return rows
+
+
+@cache
+def _opened(shards: str) -> Shards:
+    """One reader per folder: MMEngine copies rows deeply, so they hold names only."""
+    return Shards(Path(shards))
