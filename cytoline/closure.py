@@ -19,7 +19,7 @@ PROJECT_PACKAGES = frozenset({"cytoline", "stages"})
 ``site-packages`` does not drag in the world."""
 
 
-def import_closure(module_file: Path, root: Path = Path(".")) -> set[Path]:
+def import_closure(module_file: Path, root: Path = Path()) -> set[Path]:
     """Project files that importing ``module_file`` may run, itself and package ``__init__`` files included.
 
     ``root`` is the folder that holds the packages; paths come back relative to it (absolute if outside).
@@ -44,7 +44,7 @@ def import_closure(module_file: Path, root: Path = Path(".")) -> set[Path]:
 
 def stage_file(stage: Path) -> Path:
     """The file that ``python -m`` runs for ``stages/x``, ``stages/x.py`` or ``stages.x``."""
-    if not stage.suffix == ".py" and not stage.exists() and "/" not in str(stage):
+    if stage.suffix != ".py" and not stage.exists() and "/" not in str(stage):
         stage = Path(*str(stage).split("."))
     for path in (stage, stage.with_suffix(".py"), stage / "__main__.py"):
         if path.is_file():
@@ -109,7 +109,7 @@ def main(stages: Annotated[list[Path], typer.Argument(help="stages/NAME, one or 
     """Print the project modules that a stage's `deps` must list, sorted."""
     files = {path for stage in stages for path in import_closure(stage_file(stage))}
     for path in sorted(files):
-        print(path.as_posix())
+        typer.echo(path.as_posix())
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ _METHODS = {
 _LIMIT_LOCK = threading.Lock()
 
 
-class UnreadableImage(CytolineError):
+class UnreadableImage(CytolineError):  # noqa: N818 (says what it is)
     """A file that is no image we can read; ``reason`` is fit for a table, the message names no file."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -50,7 +50,7 @@ class UnreadableImage(CytolineError):
         self.reason: Reason = reason
         self.detail = detail
 
-    def __reduce__(self) -> tuple[type[UnreadableImage], tuple[Reason, str]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[UnreadableImage], tuple[Reason, str]]:
         return (type(self), (self.reason, self.detail))
 
 
@@ -99,7 +99,7 @@ def _opened(source: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
     if size == 0:
         raise UnreadableImage("empty", "the file is empty")
     try:
-        with _pixel_limit(max_pixels), Image.open(_handle(source), formats=FORMATS) as image:
+        with _undecoded(source, max_pixels) as image:
             _judge(image, max_pixels)
             yield image
     except UnreadableImage:
@@ -112,8 +112,10 @@ def _opened(source: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise UnreadableImage("truncated", f"it is truncated or damaged ({type(error).__name__})") from None
 
 
-def _handle(source: Path | bytes) -> io.BytesIO | Path:
-    return io.BytesIO(source) if isinstance(source, bytes) else source
+def _undecoded(source: Path | bytes, max_pixels: int) -> Image.Image:
+    handle = io.BytesIO(source) if isinstance(source, bytes) else source
+    with _pixel_limit(max_pixels):
+        return Image.open(handle, formats=FORMATS)
 
 
 @contextmanager
@@ -122,7 +124,6 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
     with _LIMIT_LOCK, warnings.catch_warnings():
         before = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = max_pixels
-        warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             yield

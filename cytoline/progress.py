@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -50,7 +49,9 @@ class Bar:
         self.done += n
         words = " ".join(f"{key} {_short(value)}" for key, value in shown.items())
         if self._rich is not None:
-            self._rich.update(self._task, advance=n, **({"shown": words} if words else {}))
+            self._rich.update(self._task, advance=n)
+            if words:
+                self._rich.update(self._task, shown=words)
         elif self.total > 0 and self.done * _STEPS >= self._next_line * self.total:
             self._next_line = self.done * _STEPS // self.total + 1
             self._line(words)
@@ -60,7 +61,7 @@ class Bar:
         left = spent / self.done * max(0, self.total - self.done)
         share = 100 * self.done // self.total
         text = f"{self._description}: {self.done}/{self.total} ({share} %), {_clock(spent)} so far, {_clock(left)} left"
-        print(f"{text}  {words}".rstrip(), file=sys.stderr, flush=True)
+        self._console.print(f"{text}  {words}".rstrip(), markup=False)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
