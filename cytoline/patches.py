@@ -13,10 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cytoline import atomic
 from cytoline.errors import CytolineError
+from cytoline.images import RGB
 from cytoline.manifest import BBox, Id, json_line
-
-RGB = NDArray[np.uint8]
-"""Height x width x 3, as in ``cytoline.images``."""
 
 PATCHES = "patches.jsonl"
 """Name of the table inside data/patches and data/upscaled."""
