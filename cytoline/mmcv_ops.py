@@ -51,7 +51,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     """
     if boxes.numel() == 0:
         return torch.empty(0, dtype=torch.long, device=boxes.device)
-    return torchvision.ops.nms(_moved(boxes.float(), offset), scores.float(), iou_threshold)
+    kept: Tensor = torchvision.ops.nms(_moved(boxes.float(), offset), scores.float(), iou_threshold)
+    return kept
 
 
 def softnms(
@@ -105,7 +106,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 
 
 def roi_align_forward(
-    input: Tensor,
+    features: Tensor,
     rois: Tensor,
     output: Tensor,
     argmax_y: Tensor,
@@ -117,10 +118,10 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """RoIAlign (He 2017) of ``input`` [B, C, H, W] at ``rois`` [N, 5] (image, xyxy) into ``output`` [N, C, h, w]."""
+    """RoIAlign (He 2017) of ``features`` [B, C, H, W] at ``rois`` [N, 5] (image, xyxy) into ``output`` [N, C, h, w]."""
     _only_average(pool_mode)
     size = (aligned_height, aligned_width)
-    output.copy_(_roi_align(_exact(input), _exact(rois), size, spatial_scale, sampling_ratio, aligned))
+    output.copy_(_roi_align(_exact(features), _exact(rois), size, spatial_scale, sampling_ratio, aligned))
 
 
 def roi_align_backward(
@@ -169,7 +170,7 @@ def _only_average(pool_mode: int) -> None:
 
 
 def modulated_deform_conv_forward(
-    input: Tensor,
+    features: Tensor,
     weight: Tensor,
     bias: Tensor,
     ones: Tensor,
@@ -182,12 +183,12 @@ def modulated_deform_conv_forward(
     **geometry: int,
 ) -> None:
     """Deformable convolution v2 (Zhu 2019) into ``output``; ``mask`` scales every sampled value."""
-    parts = [input, offset, mask, weight, *([bias] if with_bias else [])]
+    parts = [features, offset, mask, weight, *([bias] if with_bias else [])]
     output.copy_(_deform_conv([_exact(part) for part in parts], True, **_named_v2(geometry)))
 
 
 def modulated_deform_conv_backward(
-    input: Tensor,
+    features: Tensor,
     weight: Tensor,
     bias: Tensor,
     ones: Tensor,
@@ -205,21 +206,21 @@ def modulated_deform_conv_backward(
     **geometry: int,
 ) -> None:
     """Adds the five gradients of ``modulated_deform_conv_forward`` to the ``grad_*`` tensors."""
-    parts = [input, offset, mask, weight, *([bias] if with_bias else [])]
+    parts = [features, offset, mask, weight, *([bias] if with_bias else [])]
     sums = [grad_input, grad_offset, grad_mask, grad_weight, *([grad_bias] if with_bias else [])]
     _add_gradients(parts, sums, grad_output, True, **_named_v2(geometry))
 
 
 def deform_conv_forward(
-    input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor, **geometry: int
+    features: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor, **geometry: int
 ) -> None:
     """Deformable convolution v1 (Dai 2017), without mask and bias, into ``output``."""
-    parts = [_exact(part) for part in (input, offset, weight)]
+    parts = [_exact(part) for part in (features, offset, weight)]
     output.copy_(_deform_conv(parts, False, **_named_v1(geometry)))
 
 
 def deform_conv_backward_input(
-    input: Tensor,
+    features: Tensor,
     offset: Tensor,
     grad_output: Tensor,
     grad_input: Tensor,
@@ -230,12 +231,12 @@ def deform_conv_backward_input(
 ) -> None:
     """Adds the gradients of ``deform_conv_forward`` for the input and the offsets."""
     _add_gradients(
-        [input, offset, weight], [grad_input, grad_offset, None], grad_output, False, **_named_v1(geometry)
+        [features, offset, weight], [grad_input, grad_offset, None], grad_output, False, **_named_v1(geometry)
     )
 
 
 def deform_conv_backward_parameters(
-    input: Tensor,
+    features: Tensor,
     offset: Tensor,
     grad_output: Tensor,
     grad_weight: Tensor,
@@ -248,7 +249,7 @@ def deform_conv_backward_parameters(
     """Adds ``scale`` times the gradient of ``deform_conv_forward`` for the weight."""
     weight = torch.zeros_like(grad_weight)  # the gradient for the weight does not depend on the weight
     sums = [None, None, grad_weight]
-    _add_gradients([input, offset, weight], sums, grad_output * scale, False, **_named_v1(geometry))
+    _add_gradients([features, offset, weight], sums, grad_output * scale, False, **_named_v1(geometry))
 
 
 Pair = tuple[int, int]
@@ -271,7 +272,7 @@ def _named_v2(geometry: dict[str, int]) -> dict[str, Pair]:
 
 
 def _deform_conv(parts: Sequence[Tensor], masked: bool, **geometry: Pair) -> Tensor:
-    """``parts``: input, offset, (mask,) weight(, bias).  torchvision reads both group counts from the shapes."""
+    """``parts``: features, offset, (mask,) weight(, bias).  torchvision reads both group counts from the shapes."""
     image, offset, *rest = parts
     mask = rest.pop(0) if masked else None
     weight, *bias = rest

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
@@ -74,6 +74,10 @@ class ModelCard(BaseModel):
     seed: Annotated[int, Field(ge=0)]
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """The logits are divided by it to make the probabilities honest; None where that does not apply."""
+    settings: dict[Text, JsonValue] = {}
+    """What must be the same again when the model is used (input size, method of enlargement), by name."""
+    untrained: Text | None = None
+    """Why the folder holds no trained model (a data set of single cells needs no detector); None where it does."""
     parameters: Annotated[int, Field(ge=0)] = 0
     """Number of weights.  Filled by ``save_model``."""
     files: dict[Text, Sha256] = {}

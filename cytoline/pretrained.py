@@ -11,6 +11,7 @@ import pickle
 import shutil
 import urllib.request
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cytoline import atomic
 from cytoline.errors import CytolineError
 from cytoline.models import WEIGHTS, load_state, read_card
 
@@ -53,9 +53,9 @@ class Published(BaseModel):
     prefix: str = ""
     """Put before every name in the file to make it a name in the model."""
     fresh: tuple[str, ...]
-    """Beginnings of names in the model that may keep their random values (class counts differ there)."""
+    """Names in the model (with * and ?) that may keep their random values: class counts differ there."""
     unused: tuple[str, ...] = ()
-    """Beginnings of names in the file (with the prefix) that the model has no place for."""
+    """Names in the file (with the prefix, * and ?) that the model has no place for."""
 
 
 class Origin(BaseModel):
@@ -80,7 +80,7 @@ def initialise(model: nn.Module, config: str, weights: str, table: Path = TABLE,
     origin, state = _default_state(config, entry, cache) if weights == "default" else _own_state(weights, cache)
     if entry.prefix and not any(name.startswith(entry.prefix) for name in state):
         state = {entry.prefix + name: tensor for name, tensor in state.items()}
-    adopt(model, state, entry.fresh, entry.unused if weights == "default" else ("",))
+    adopt(model, state, entry.fresh, entry.unused if weights == "default" else ("*",))
     return origin
 
 
@@ -105,14 +105,14 @@ def adopt(
 ) -> None:
     """Copy ``state`` into ``model``.
 
-    Strict but for names that begin with one of ``fresh``, which may be missing or have another shape, and names
-    that begin with one of ``unused``, which may find no place.
+    Strict but for names that match one of ``fresh``, which may be missing or have another shape, and names that
+    match one of ``unused``, which may find no place.
     """
     target = model.state_dict()
     fitting = {name: state[name] for name in target if name in state and state[name].shape == target[name].shape}
     counters = {name for name in target if name.endswith("num_batches_tracked")}
-    missing = [name for name in target if name not in fitting and not name.startswith(fresh) and name not in counters]
-    extra = [name for name in state if name not in target and not name.startswith(fresh + unused)]
+    missing = [name for name in target if name not in fitting | dict.fromkeys(counters) and not _matches(name, fresh)]
+    extra = [name for name in state if name not in target and not _matches(name, (*fresh, *unused))]
     if missing or extra:
         raise CytolineError(
             f"the weights do not fit the configuration: {len(missing)} of {len(target)} tensors missing or of "
@@ -142,8 +142,8 @@ def imagenet_lite0_state() -> dict[str, Tensor]:
         ours = _without_counters(timm.create_model("tf_efficientnet_lite0").state_dict())
     mapped = dict(zip(ours, theirs.values(), strict=True))
     for (name, tensor), original in zip(mapped.items(), theirs, strict=True):
-        same_kind = name.rpartition(".")[2] == original.rpartition(".")[2]
-        assert same_kind and tensor.shape == ours[name].shape, f"{original} does not belong in {name}"
+        assert name.rpartition(".")[2] == original.rpartition(".")[2], f"{original} does not belong in {name}"
+        assert tensor.shape == ours[name].shape, f"{original} does not belong in {name}"
     return mapped
 
 
@@ -171,7 +171,7 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
 
     This is the only place of the project that opens a pickle.  Published weights come in no other form, so it
     uses PyTorch's restricted reader (weights_only: tensors and plain containers, no code) on a file whose
-    sha256 is known, and what it gives is stored as safetensors from then on.
+    sha256 is known.  What cytoline writes itself is safetensors.
     """
     if path.suffix == ".safetensors":
         if sha256 is not None:
@@ -263,3 +263,7 @@ def _sha256(path: Path) -> str:
 
 def _without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
