@@ -1,0 +1,26 @@
+# cytoline in a container; its command is the whole pipeline, `dvc repro`.
+#   CPU:  docker build -t cytoline .                            docker run --rm cytoline
+#   GPU:  docker build --build-arg PROFILE=gpu -t cytoline .    docker run --rm --gpus all cytoline
+FROM docker.io/library/python:3.11-slim-bookworm
+
+# cpu or gpu: which entry of `profiles` in params.yaml this image runs by default.
+ARG PROFILE=cpu
+
+# No Debian package is needed: the lock's OpenCV is the headless build (docs/decisions/001-opencv-headless.md).
+RUN useradd --create-home --uid 1000 cytoline && install -d -o cytoline -g cytoline /app
+USER 1000:1000
+WORKDIR /app
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 GIT_PYTHON_REFRESH=quiet
+
+# Packages first: this layer changes only when the lock does. dvc.yaml calls `.venv/bin/python`.
+COPY --chown=1000:1000 requirements.lock ./
+RUN python -m venv .venv \
+    && .venv/bin/python -m pip install --no-cache-dir --no-deps --requirement requirements.lock
+
+COPY --chown=1000:1000 . .
+# There is no git history in an image, so DVC is told not to look for one.
+RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
+    && sed -i "s/^profile: cpu/profile: ${PROFILE}/" params.yaml \
+    && .venv/bin/dvc config --local core.no_scm true
+
+CMD ["dvc", "repro"]
