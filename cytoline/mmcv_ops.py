@@ -150,14 +150,7 @@ def roi_align_backward(
 def _roi_align(
     image: Tensor, rois: Tensor, size: tuple[int, int], scale: float, sampling: int, aligned: bool
 ) -> Tensor:
-    result: Tensor = roi_align(
-        image,
-        rois.to(image.dtype),
-        size,
-        spatial_scale=scale,
-        sampling_ratio=sampling if sampling > 0 else -1,
-        aligned=aligned,
-    )
+    result: Tensor = roi_align(image, rois.to(image.dtype), size, scale, sampling if sampling > 0 else -1, aligned)
     return result
 
 
