@@ -1,0 +1,231 @@
+"""What dvc.yaml declares is what the code does: every import, every param, nothing private pushed."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cytoline.closure import import_closure, stage_file
+
+ROOT = Path(__file__).parents[1]
+PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES: dict[str, dict[str, Any]] = PIPELINE["stages"]
+LOCK = "requirements.lock"
+
+WHERE_NOT_WHAT = {"compute.scheduler", "compute.workers"}
+"""Params that say where work runs and cannot change a byte of what comes out: no stage reruns for them."""
+
+PRIVATE = ("data/raw", "data/quarantine")
+"""Outs that may identify a person."""
+
+
+def closure_of(stage: str) -> set[Path]:
+    return import_closure(ROOT / stage_file(ROOT / "stages" / stage), ROOT)
+
+
+def listed(stage: str, key: str) -> dict[str, dict[str, Any]]:
+    """A stage's deps or outs as path -> options."""
+    rows = STAGES[stage].get(key, [])
+    return {next(iter(row)): next(iter(row.values())) or {} for row in map(as_mapping, rows)}
+
+
+def as_mapping(row: str | dict[str, Any]) -> dict[str, Any]:
+    return row if isinstance(row, dict) else {row: {}}
+
+
+def declared_params(stage: str) -> set[str]:
+    rows = STAGES[stage].get("params", [])
+    assert all(isinstance(row, str) for row in rows), "params come from params.yaml alone"
+    return set(rows)
+
+
+def trees(files: Iterable[Path]) -> list[ast.Module]:
+    return [ast.parse((ROOT / path).read_bytes()) for path in sorted(files)]
+
+
+def params_classes(modules: list[ast.Module]) -> dict[str, tuple[str, list[str]]]:
+    """Class name -> (prefix, fields) of every ``class X(Params, prefix="...")``."""
+    found = {}
+    for node in (node for tree in modules for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        prefix = next((k.value.value for k in node.keywords if k.arg == "prefix"), None)  # type: ignore[attr-defined]
+        if prefix:
+            fields = [item.target.id for item in node.body if isinstance(item, ast.AnnAssign)]  # type: ignore[union-attr]
+            found[node.name] = (prefix, fields)
+    return found
+
+
+def used_leaves(stage: str) -> set[str]:
+    """The leaves below every Params class whose ``load`` the stage's code mentions, and the plain keys it reads."""
+    modules = trees(closure_of(stage))
+    nodes = [node for tree in modules for node in ast.walk(tree)]
+    loaded = {
+        node.value.id
+        for node in nodes
+        if isinstance(node, ast.Attribute) and node.attr == "load" and isinstance(node.value, ast.Name)
+    }
+    leaves = {
+        f"{prefix}.{field}"
+        for name, (prefix, fields) in params_classes(modules).items()
+        for field in fields
+        if name in loaded
+    }
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    return leaves | {
+        key for key, name in {"seed": "load_seed", "taxonomy": "load_taxonomy_name"}.items() if name in called
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_hold_every_module_that_the_stage_runs(stage: str) -> None:
+    deps = [Path(path) for path in listed(stage, "deps")]
+    missing = [
+        path.as_posix()
+        for path in sorted(closure_of(stage))
+        if not any(path == dep or path.is_relative_to(dep) for dep in deps)
+    ]
+    assert missing == [], f"add them to the deps of {stage} (`python -m cytoline.closure stages/{stage}` lists all)"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_hold_no_module_that_the_stage_does_not_run(stage: str) -> None:
+    needless = [
+        path
+        for path in listed(stage, "deps")
+        if path.endswith(".py") and Path(path) not in closure_of(stage) and path.split("/")[0] in ("cytoline", "stages")
+    ]
+    assert needless == [], "these would rerun the stage for nothing"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_hold_the_lock_file(stage: str) -> None:
+    assert LOCK in listed(stage, "deps")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_exist_or_are_made_by_a_stage(stage: str) -> None:
+    made = {path for name in STAGES for key in ("outs", "metrics", "plots") for path in listed(name, key)}
+    stray = [
+        path
+        for path in listed(stage, "deps")
+        if not (ROOT / path).exists() and not any(Path(path).is_relative_to(out) for out in made)
+    ]
+    assert stray == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_params_are_the_leaves_that_the_code_reads(stage: str) -> None:
+    declared = {key for key in declared_params(stage) if key.split(".")[0] not in ("profile", "profiles")}
+    used = used_leaves(stage)
+    assert declared - used == set(), "declared but not read"
+    assert used - declared - WHERE_NOT_WHAT == set(), "read but not declared"
+    assert declared & WHERE_NOT_WHAT == set(), "these would rerun the stage for nothing"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_whose_section_a_profile_changes_declares_the_profile(stage: str) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    sections = {key.split(".")[0] for key in used_leaves(stage)}
+    changed = {section for profile in params["profiles"].values() for section in (profile or {})}
+    declared = declared_params(stage)
+    if sections & changed:
+        assert "profile" in declared
+        assert any(key.split(".")[0] == "profiles" for key in declared)
+    else:
+        assert not any(key.split(".")[0] in ("profile", "profiles") for key in declared)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_declared_param_is_there(stage: str) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for key in declared_params(stage):
+        value = params
+        for part in key.split("."):
+            assert isinstance(value, dict), key
+            assert part in value, f"{key} is not in params.yaml"
+            value = value[part]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_say_what_they_do(stage: str) -> None:
+    assert len(STAGES[stage].get("desc", "")) > 20
+
+
+def test_only_evaluate_has_outs_outside_the_cache() -> None:
+    uncached = {
+        stage
+        for stage in STAGES
+        for key in ("outs", "metrics", "plots")
+        for options in listed(stage, key).values()
+        if options.get("cache") is False
+    }
+    assert uncached == {"evaluate"}
+
+
+def test_what_may_identify_a_person_is_never_pushed() -> None:
+    pushed = {path: options.get("push", True) for stage in STAGES for path, options in listed(stage, "outs").items()}
+    assert [pushed[path] for path in PRIVATE] == [False, False]
+    for pointer in (ROOT / "data/incoming").rglob("*.dvc"):
+        outs = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"]
+        assert all(out.get("push") is False or "remote" in out for out in outs), pointer.name
+
+
+def test_no_stage_keeps_its_out_between_runs() -> None:
+    kept = [path for stage in STAGES for path, options in listed(stage, "outs").items() if options.get("persist")]
+    assert kept == [], "persist disables the run-cache and keeps stale files"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_imports_another(stage: str) -> None:
+    rooms = {path.parts[1].removesuffix(".py") for path in closure_of(stage) if path.parts[0] == "stages"}
+    assert rooms - {"__init__", stage} == set()
+
+
+def test_the_shared_code_imports_no_stage() -> None:
+    guilty = [
+        path.name
+        for path in (ROOT / "cytoline").rglob("*.py")
+        if any(found.parts[0] == "stages" for found in import_closure(path, ROOT))
+    ]
+    assert guilty == []
+
+
+def tracked(*patterns: str) -> list[Path]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
+    try:
+        names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git work tree")
+    return [ROOT / name for name in names if (ROOT / name).is_file()]
+
+
+def test_nothing_reads_or_writes_pickle() -> None:
+    calls = (
+        r"\b(import pickle|from pickle|c?[pP]ickle\.loads?|dill\.|joblib\.(load|dump)|torch\.(load|save)\("
+        r"|allow_pickle=True|weights_only=False|yaml\.load\(|shell=True)"
+    )
+    guilty = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in tracked("stages/**.py", "cytoline/**.py", "configs/**.py")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(calls, line)
+    ]
+    assert guilty == []
+
+
+def test_no_file_names_a_place_on_someones_machine() -> None:
+    places = re.compile(r"(?<![\w.])/(home|root|Users|work|opt/pypi)/[\w.-]+|[\w.]+/simple/?\b.*index-url")
+    guilty = []
+    for path in tracked():
+        if path.suffix in (".png", ".jpg", ".safetensors", ".ico"):
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            if places.search(line):
+                guilty.append(f"{path.relative_to(ROOT)}:{number}")
+    assert guilty == []
