@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from blake3 import blake3
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, DefaultScope
 from mmengine.runner import Runner
@@ -87,6 +88,7 @@ def train(
     """
     best = BestOnValidation(schedule.metric, schedule.patience)
     watch = Watch(schedule.epochs, on_epoch)
+    resumable = Resumable(resume_from, best, watch)
     with tempfile.TemporaryDirectory() as work:
         runner = Runner(
             model=model,
@@ -130,6 +132,8 @@ def build_model(scope: Scope, config: Config) -> nn.Module:
     else:
         import mmpretrain.models  # noqa: F401
         from mmpretrain.registry import MODELS
+    # Else MMEngine reports how each single tensor was initialised.
+    MMLogger.get_instance("cytoline", logger_name="cytoline", log_level="ERROR")
     DefaultScope.get_instance(f"build-{scope}", scope_name=scope)
     with _scope(scope):
         model: nn.Module = MODELS.build(ConfigDict(config.model))

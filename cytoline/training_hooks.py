@@ -91,7 +91,7 @@ class Watch(Hook):  # type: ignore[misc]
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Tensor] | None = None
     ) -> None:
         """One step on."""
-        loss = float((outputs or {}).get("loss", float("nan")))
+        loss = (outputs or {})["loss"].item()
         self.losses.append(loss)
         if self.bar is not None:
             self.bar.advance(1, epoch=f"{runner.epoch + 1}/{self.epochs}", loss=f"{loss:.3f}")

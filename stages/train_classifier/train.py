@@ -26,6 +26,7 @@ from cytoline import models, pretrained, tracking  # noqa: E402
 from cytoline.classification import load_classifier  # noqa: E402
 from cytoline.compute import ComputeParams, prepare_torch  # noqa: E402
 from cytoline.images import read_image  # noqa: E402
+from cytoline.provenance import dvc_digest  # noqa: E402
 from cytoline.training import Schedule, Trained, build_model, fingerprint, train, versions  # noqa: E402
 from stages.train_classifier.calibrate import fit_temperature  # noqa: E402
 from stages.train_classifier.cells import rows_of  # noqa: E402
@@ -69,7 +70,7 @@ def main(
     origin = pretrained.initialise(model, params.config, params.weights)
     described = {**params.model_dump(), "seed": seed}
     inputs = {"upscaled": upscaled, "split": split}
-    origins = {name: tracking.digest(path) for name, path in inputs.items()}
+    origins = {name: dvc_digest(path) for name, path in inputs.items()}
     if origin is not None:
         origins[origin.name] = origin.digest
     with tracking.stage_run("train_classifier", described, inputs) as run:

@@ -22,6 +22,7 @@ from mmengine.config import Config  # noqa: E402  (MMCV's ops must be in place b
 
 from cytoline import models, pretrained, tracking  # noqa: E402
 from cytoline.compute import ComputeParams, prepare_torch  # noqa: E402
+from cytoline.provenance import dvc_digest  # noqa: E402
 from cytoline.training import Schedule, Trained, build_model, fingerprint, train, versions  # noqa: E402
 from stages.train_detector.fields import rows_of  # noqa: E402
 
@@ -57,7 +58,7 @@ def main(
     train_rows, val_rows = _fields(clean, split, augmented, classes)
     config = _config(params, len(classes))
     inputs = {"clean": clean, "split": split, "augmented": augmented}
-    origins = {name: tracking.digest(path) for name, path in inputs.items()}
+    origins = {name: dvc_digest(path) for name, path in inputs.items()}
     if not train_rows:
         _write_untrained(out, config, params, classes, seed, origins, "there are no annotated fields to train on")
         return
