@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,6 +58,11 @@ def worker_pool(params: ComputeParams) -> Iterator[Executor]:
         )
         try:
             yield pool
+        except BrokenExecutor:
+            raise CytolineError(
+                "a worker process was ended from outside, most often because memory ran out",
+                "lower `compute.workers` in params.yaml; what was finished is kept, so run again to go on",
+            ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import pickle
 import shutil
 import urllib.request
 from collections.abc import Mapping
@@ -188,10 +187,11 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
     _check_digest(path, sha256)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except Exception as error:  # a file made to do harm, or cut off, can fail in any way
+        # PyTorch's own message advises to read it without the restriction; it is not passed on.
         raise CytolineError(
-            f"the weights file holds more than tensors and plain values, or is broken: {str(error).splitlines()[0]}",
-            "convert it to .safetensors in the environment that made it",
+            f"the weights file holds more than tensors and plain values, or is broken ({type(error).__name__})",
+            "fetch it again, or convert it to .safetensors in the environment that made it",
         ) from None
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}

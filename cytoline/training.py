@@ -101,13 +101,7 @@ def train(
             optim_wrapper=_optimisation(config, schedule),
             param_scheduler=_rates(schedule),
             default_hooks=dict.fromkeys(("checkpoint", "logger", "timer")),
-            custom_hooks=[
-                *_averaging(schedule),
-                EpochSeed(schedule.seed),
-                Resumable(resume_from, best, watch),
-                best,
-                watch,
-            ],
+            custom_hooks=[*_averaging(schedule), EpochSeed(schedule.seed), resumable, best, watch],
             default_scope=scope,
             launcher="pytorch" if "LOCAL_RANK" in os.environ else "none",
             experiment_name=f"cytoline-{os.getpid()}-{scope}",
@@ -116,7 +110,7 @@ def train(
             cfg=ConfigDict(),
         )
         if not torch.cuda.is_available():
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model.to(memory_format=torch.channels_last)
         runner.train()
     state, epoch, value = best.result()
     Resumable.forget(resume_from)

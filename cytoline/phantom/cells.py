@@ -65,7 +65,7 @@ def draw_cell(rng: np.random.Generator, grade: int, spec: PhantomSpec) -> Cell:
         nuclei=_nuclei(rng, kind, latent, radius),
         stain=_stain(rng, kind),
         halo=_halo(rng, kind, radius),
-        folds=int(rng.random() < 0.35) * int(rng.integers(1, 4)) if kind in _LARGE else 0,
+        folds=int(rng.random() < 0.5) * int(rng.integers(1, 4)) if kind in _LARGE else 0,
         granules=int(rng.integers(8, 40)) if kind == "superficial" and rng.random() < 0.4 else 0,
         blur=spec.defocus * max(0.0, 0.9 * float(rng.standard_normal())),
         smudged=bool(rng.random() < 0.05),
@@ -78,7 +78,8 @@ _LARGE = ("superficial", "intermediate", "mild")
 def _kind(rng: np.random.Generator, grade: int, latent: float) -> str:
     chance = rng.random()
     if grade == 0:
-        return "superficial" if chance < 0.33 else "intermediate" if chance < 0.75 else "parabasal"
+        kinds = ((0.29, "superficial"), (0.67, "intermediate"), (0.93, "parabasal"), (1.0, "parakeratotic"))
+        return next(kind for below, kind in kinds if chance < below)
     if grade == 1:
         return "mild"
     if grade == 2:
@@ -106,9 +107,10 @@ def _body(rng: np.random.Generator, kind: str, latent: float) -> tuple[Points, f
         "superficial": 50.0,
         "intermediate": 46.0,
         "parabasal": 24.0,
+        "parakeratotic": 19.0,
         "mild": float(np.interp(latent, (0.5, 1, 1.6), (49, 46, 37))),
         "moderate": 32.0,
-        "severe": float(np.interp(latent, (1.8, 2.6), (26, 23))),
+        "severe": float(np.interp(latent, (1.8, 2.6), (25, 22))),
         "invasive": 27.0,
     }[kind] * spread
     if kind in _LARGE:
@@ -121,10 +123,11 @@ def _nuclear_radius(rng: np.random.Generator, kind: str, latent: float, radius: 
     mean = {
         "superficial": 5.0 + 2.0 * s,
         "intermediate": 7.0 + 3.0 * s,
-        "parabasal": 8.6 + 1.5 * s,
+        "parabasal": 8.6 + 1.8 * s,
+        "parakeratotic": 5.2 + 2.0 * s,
         "mild": 7.3 + 3.8 * min(s, 1.7),
-        "moderate": 11.8,
-        "severe": 12.6,
+        "moderate": 12.2,
+        "severe": 13.4,
         "keratinised": 8.5,
         "tadpole": 9.0,
         "invasive": 14.5,
@@ -138,7 +141,7 @@ def _nuclei(rng: np.random.Generator, kind: str, latent: float, radius: float) -
     count = 1 + int(rng.random() < double)
     size = _nuclear_radius(rng, kind, latent, radius) * (0.85 if count == 2 else 1.0)
     density = float(np.interp(latent, _AT, _DENSITY)) * float(np.exp(0.12 * rng.standard_normal()))
-    if kind == "superficial":
+    if kind in ("superficial", "parakeratotic"):
         # Pyknotic: small, dark and without texture, although benign.
         density += 0.45
     heading = rng.uniform(0, 2 * np.pi)
@@ -149,7 +152,7 @@ def _nuclei(rng: np.random.Generator, kind: str, latent: float, radius: float) -
         centre = (away * float(np.cos(heading)), away * float(np.sin(heading)))
         wrinkle = float(np.interp(latent, _AT, _WRINKLE)) * rng.uniform(0.6, 1.4)
         shape = blob(rng, size, rng.uniform(1.0, 1.25 + 0.15 * max(latent, 0)), rng.uniform(0, np.pi), wrinkle)
-        coarse = 0.05 if kind == "superficial" else float(np.interp(latent, _AT, _COARSENESS))
+        coarse = 0.05 if kind in ("superficial", "parakeratotic") else float(np.interp(latent, _AT, _COARSENESS))
         nucleoli = int(rng.integers(1, 3)) if kind == "invasive" and rng.random() < 0.7 else 0
         nuclei.append(Nucleus(shape + centre, centre, size, density, coarse, nucleoli))
     return tuple(nuclei)
@@ -160,9 +163,11 @@ def _stain(rng: np.random.Generator, kind: str) -> tuple[float, float, float]:
     thick = float(np.exp(0.18 * rng.standard_normal()))
     mix = float(rng.beta(0.6, 0.6))
     if kind == "superficial":
-        green, eosin, orange = (0.02, 0.30, 0.14) if mix > 0.25 else (0.22, 0.10, 0.02)
-    elif kind in ("keratinised", "tadpole"):
-        green, eosin, orange = (0.0, 0.35, 0.75) if mix > 0.2 else (0.30, 0.25, 0.15)
+        green, eosin, orange = (0.02, 0.28, 0.08 + 0.22 * mix) if rng.random() > 0.25 else (0.22, 0.10, 0.02)
+    elif kind in ("keratinised", "tadpole", "parakeratotic"):
+        green, eosin, orange = (
+            (0.0, 0.22 + 0.15 * mix, 0.35 + 0.35 * mix) if rng.random() > 0.25 else (0.34, 0.25, 0.08)
+        )
     elif kind in ("intermediate", "mild"):
         green, eosin, orange = (0.30, 0.03, 0.0) if mix > 0.3 else (0.14, 0.16, 0.03)
     else:

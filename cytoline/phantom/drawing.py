@@ -44,8 +44,8 @@ def add_cell(layers: Layers, cell: Cell, at: tuple[float, float], noise: Noise, 
 def _cytoplasm(cell: Cell, body: Plane, low: Points, noise: Noise, rng: np.random.Generator) -> Plane:
     shape = body.shape
     rim = body * np.clip(1 - blurred(body, 2.5 * SUPER), 0, 1)
-    texture = 1 + 0.13 * noise.cut(rng, "wide", shape) + 0.07 * noise.cut(rng, "clump", shape)
-    texture += 0.06 * noise.cut(rng, "fine", shape)
+    texture = 1 + 0.15 * noise.cut(rng, "wide", shape) + 0.09 * noise.cut(rng, "clump", shape)
+    texture += 0.10 * noise.cut(rng, "fine", shape)
     thick = body * texture + 0.35 * rim
     if cell.kind not in ("superficial", "intermediate", "mild"):
         # Small round cells are thick in the middle.
@@ -79,13 +79,11 @@ def _fold(cell: Cell, shape: tuple[int, ...], low: Points, rng: np.random.Genera
     return blurred(line.astype(np.float32) / 255, 0.7 * SUPER) * np.float32(rng.uniform(0.35, 0.9))
 
 
-def _nucleus(
-    patch: Layers, cell: Cell, nucleus: Nucleus, low: Points, noise: Noise, rng: np.random.Generator
-) -> None:
+def _nucleus(patch: Layers, cell: Cell, nucleus: Nucleus, low: Points, noise: Noise, rng: np.random.Generator) -> None:
     shape = patch.shape[1:]
     mask = filled(nucleus.outline * SUPER - low, (shape[0], shape[1]))
     edge = mask * np.clip(1 - blurred(mask, 1.0 * SUPER), 0, 1)
-    clumps = np.tanh(1.6 * noise.cut(rng, "clump", (shape[0], shape[1])))
+    clumps = np.tanh(1.2 * noise.cut(rng, "clump", (shape[0], shape[1])))
     fine = noise.cut(rng, "fine", (shape[0], shape[1]))
     chromatin = 1 + nucleus.coarseness * clumps + 0.10 * fine
     if cell.smudged:
@@ -120,6 +118,3 @@ def paste(layers: Layers, patch: Layers, corner: NDArray[np.int_]) -> None:
     bottom, right = min(y + patch.shape[1], height), min(x + patch.shape[2], width)
     if bottom > top and right > left:
         layers[:, top:bottom, left:right] += patch[:, top - y : bottom - y, left - x : right - x]
-
-
-

@@ -23,6 +23,8 @@ MOST_COVERED = 0.7
 """A cell of which others cover more is not placed, hence never annotated."""
 LEAST_VISIBLE = 0.6
 """Share of a cell that must lie inside the field."""
+MOST_LABELLED = 0.5
+"""Share of a cell that may lie below burned-in text or a barcode: it stays annotated, so it must stay visible."""
 
 Box = tuple[float, float, float, float]
 
@@ -48,7 +50,7 @@ def render_field(spec: PhantomSpec, plan: FieldPlan) -> Drawn:
     """Draw one field; depends on nothing but the spec and the plan."""
     rng = stream(spec.seed, PIXELS, *plan.key)
     noise = Noise(rng)
-    placed = _layout(rng, spec, plan.mixture)
+    placed = _layout(rng, spec, plan)
     layers = np.zeros((4, spec.height * SUPER, spec.width * SUPER), np.float32)
     add_surroundings(layers, noise, rng, spec.artefacts, plan.on.dominant)
     for item in placed:
@@ -61,23 +63,26 @@ def render_field(spec: PhantomSpec, plan: FieldPlan) -> Drawn:
     return Drawn(image, tuple((_box(item, spec), item.cell.label, item.cell.grade) for item in placed))
 
 
-def _layout(rng: np.random.Generator, spec: PhantomSpec, mixture: tuple[float, ...]) -> list[Placed]:
+def _layout(rng: np.random.Generator, spec: PhantomSpec, plan: FieldPlan) -> list[Placed]:
     placed: list[Placed] = []
+    label = np.zeros((spec.height // COARSE, spec.width // COARSE), bool)
+    if plan.overlay:
+        x, y, w, h = (side // COARSE for side in plan.overlay.box)
+        label[y : y + h, x : x + w] = True
     for _ in range(int(rng.integers(spec.cells_min, spec.cells_max + 1))):
-        grade = int(rng.choice(4, p=mixture))
+        grade = int(rng.choice(4, p=plan.mixture))
         cell = draw_cell(rng, grade, spec)
         for _attempt in range(30):
             at = _somewhere(rng, spec, cell, placed)
             mask = _mask(cell, at, spec)
-            if _fits(cell, mask, placed, spec.crowding):
+            hidden = int((mask & label).sum()) > MOST_LABELLED * int(mask.sum())
+            if not hidden and _fits(cell, mask, placed, spec.crowding):
                 placed.append(Placed(cell, at, mask))
                 break
     return placed
 
 
-def _somewhere(
-    rng: np.random.Generator, spec: PhantomSpec, cell: Cell, placed: list[Placed]
-) -> tuple[float, float]:
+def _somewhere(rng: np.random.Generator, spec: PhantomSpec, cell: Cell, placed: list[Placed]) -> tuple[float, float]:
     """Anywhere, or beside a cell of the same grade: high-grade cells hang together in groups."""
     kin = [item for item in placed if item.cell.grade == cell.grade]
     sticky = (0.25, 0.3, 0.75, 0.5)[cell.grade] * min(1.0, 0.4 + 2 * spec.crowding)

@@ -43,15 +43,14 @@ SCANNERS = (
 )
 
 
-def develop(
-    layers: Layers, batch: int, scanner: int, defocus: float, rng: np.random.Generator
-) -> NDArray[np.uint8]:
+def develop(layers: Layers, batch: int, scanner: int, defocus: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Turn dye layers [4, H, W] into an RGB image of half their size.  ``defocus`` is a sigma in field pixels."""
     lens = SCANNERS[scanner]
     stain = STAINS[batch] * rng.uniform(0.92, 1.08, (4, 1)).astype(np.float32)
     height, width = layers.shape[1] // SUPER, layers.shape[2] // SUPER
-    absorbed = np.tensordot(layers, -stain, axes=(0, 0))
-    light = np.exp(absorbed, dtype=np.float32)
+    # cv2.transform, not a BLAS product: no thread pool of its own, and the same sums on every run.
+    absorbed = np.asarray(cv2.transform(cv2.merge(list(layers)), -stain.T), np.float32)
+    light = np.exp(absorbed, out=absorbed)
     sigma = float(np.hypot(lens.blur, defocus)) * SUPER
     small = cv2.resize(blurred(light, sigma), (width, height), interpolation=cv2.INTER_AREA)
     image = np.asarray(small, np.float32) ** np.float32(lens.gamma)

@@ -13,7 +13,7 @@ def blob(rng: np.random.Generator, radius: float, elongation: float, angle: floa
     """An ellipse of the circle's area with low harmonics of relative height ``wrinkle`` on its edge."""
     r = np.ones_like(_TURN)
     for order in range(2, 8):
-        height = wrinkle * rng.standard_normal() / np.sqrt(order - 1)
+        height = wrinkle * rng.standard_normal() / (order - 1) ** 0.7
         r += 0.7 * height * np.cos(order * _TURN + rng.uniform(0, 2 * np.pi))
     r = radius * np.clip(r, 0.45, 1.6)
     stretch = np.sqrt(elongation)
@@ -53,9 +53,9 @@ def tadpole(rng: np.random.Generator, length: float, width: float, angle: float)
 def _along(rng: np.random.Generator, t: Points, half: Points, length: float, angle: float) -> Points:
     bend = rng.uniform(-0.35, 0.35) * length
     x, y = t * length, bend * t**2
-    rough = 1 + 0.06 * rng.standard_normal(len(t))
-    upper = np.stack([x, y + half * rough], axis=1)
-    lower = np.stack([x, y - half * rough], axis=1)
+    above, below = (1 + 0.09 * np.cos(k * t + rng.uniform(0, 6.3)) for k in rng.uniform(3, 8, 2))
+    upper = np.stack([x, y + half * above], axis=1)
+    lower = np.stack([x, y - half * below], axis=1)
     return _turned(np.concatenate([upper, lower[::-1]]), angle)
 
 

@@ -173,5 +173,3 @@ def _overlay(rng: np.random.Generator, spec: PhantomSpec, on: SlidePlan) -> Over
     kinds = (("name", "birth date"), ("accession number", "date"), ("name", "accession number", "date"))
     chosen = kinds[int(rng.integers(len(kinds)))]
     return plan_text([(kind, lines[kind]) for kind in chosen], style, corner, size)
-
-

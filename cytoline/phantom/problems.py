@@ -41,9 +41,7 @@ def _fault(kind: Problem, spec: PhantomSpec, fields: Sequence[FieldPlan]) -> Fau
         # A field of its own, so that no good one is lost.
         first = fields[0]
         path = PurePosixPath(first.file).with_name(f"IMG_0000_{spec.fields_per_slide + 1:02d}.jpg")
-        plan = replace(
-            first, number=spec.fields_per_slide, file=str(path), format="jpg", metadata=(), overlay=None
-        )
+        plan = replace(first, number=spec.fields_per_slide, file=str(path), format="jpg", metadata=(), overlay=None)
         return Fault(kind, plan.file, plan)
     bad = fields[(1 if kind == "zero_width" else 2) % len(fields)]
     return Fault(kind, bad.file, bad)

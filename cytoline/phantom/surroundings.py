@@ -10,9 +10,7 @@ from cytoline.phantom.outlines import blob, polygon
 from cytoline.phantom.textures import Noise, Plane, blurred, filled, smooth_noise
 
 
-def add_surroundings(
-    layers: Layers, noise: Noise, rng: np.random.Generator, amount: float, dominant: int
-) -> None:
+def add_surroundings(layers: Layers, noise: Noise, rng: np.random.Generator, amount: float, dominant: int) -> None:
     """Add everything that nobody annotates; carcinoma brings blood and necrosis along."""
     scale = amount * (1.6 if dominant == 3 else 1.0)
     if rng.random() < 0.45 * amount:
@@ -39,7 +37,7 @@ def _red_cells(layers: Layers, noise: Noise, rng: np.random.Generator, count: in
         hollow = blurred(disc, 2.2 * SUPER) ** 2
         body = blurred(disc * (1 - 0.45 * hollow), 0.5 * SUPER) * np.float32(rng.uniform(0.5, 0.95))
         patch = np.zeros((4, side, side), np.float32)
-        patch[EOSIN], patch[ORANGE] = 0.55 * body, 0.42 * body
+        patch[EOSIN], patch[ORANGE] = 0.42 * body, 0.34 * body
         paste(layers, patch, (where - side / 2).astype(int))
 
 
@@ -54,11 +52,13 @@ def _neutrophils(layers: Layers, rng: np.random.Generator, count: int) -> None:
         heading, bend = rng.uniform(0, 2 * np.pi), rng.uniform(0.9, 1.6)
         for lobe in range(int(rng.integers(2, 5))):
             turn = heading + bend * lobe
-            x, y = (side / 2 + 3.6 * SUPER * np.array([np.cos(turn), np.sin(turn)])).astype(int).tolist()
-            cv2.circle(dots, (x, y), int(rng.uniform(2.0, 3.3) * SUPER), 255, -1, cv2.LINE_AA)
+            away = rng.uniform(3.4, 5.8) * SUPER
+            x, y = (side / 2 + away * np.array([np.cos(turn), np.sin(turn)])).astype(int).tolist()
+            axes = (int(rng.uniform(3.0, 5.0) * SUPER), int(rng.uniform(2.2, 3.3) * SUPER))
+            cv2.ellipse(dots, (x, y), axes, float(np.degrees(turn) + 90), 0, 360, 255, -1, cv2.LINE_AA)
         patch = np.zeros((4, side, side), np.float32)
         patch[HEMATOXYLIN] = blurred(dots.astype(np.float32) / 255, 0.45 * SUPER) * np.float32(rng.uniform(0.9, 1.4))
-        body = filled(blob(rng, 10, 1.1, heading, 0.08) * SUPER + side / 2, (side, side))
+        body = filled(blob(rng, 11.5, 1.1, heading, 0.08) * SUPER + side / 2, (side, side))
         patch[GREEN] = 0.09 * blurred(body, 0.8 * SUPER)
         paste(layers, patch, (where - side / 2).astype(int))
 
@@ -72,8 +72,10 @@ def _mucus(layers: Layers, rng: np.random.Generator) -> None:
         steps = heading + 0.12 * np.cumsum(rng.standard_normal(40))
         walk = np.cumsum(np.stack([np.cos(steps), np.sin(steps)], axis=1) * 0.045 * width, axis=0)
         at = start + rng.standard_normal(2) * 45 * SUPER + walk - walk[20]
-        cv2.polylines(strands, [at.astype(np.int32)], False, int(rng.integers(60, 200)), int(rng.integers(1, 6)))
-    veil = blurred(strands.astype(np.float32) / 255, 1.6 * SUPER)
+        thick = int(np.exp(rng.uniform(0, 3)))
+        cv2.polylines(strands, [at.astype(np.int32)], False, int(rng.integers(50, 170)), thick, cv2.LINE_AA)
+    veil = 0.4 * blurred(strands.astype(np.float32) / 255, 1.0 * SUPER)
+    veil = veil + blurred(veil, 5 * SUPER)
     layers[GREEN] += 0.20 * veil
     layers[EOSIN] += 0.10 * veil
 
@@ -120,6 +122,7 @@ def _necrosis(layers: Layers, rng: np.random.Generator, amount: float) -> None:
     """Tumour diathesis: granular, dirty background in drifts."""
     height, width = layers.shape[1:]
     drifts: Plane = np.clip(smooth_noise(rng, (height, width), 130 * SUPER) - 0.25, 0, 1.2)
-    grains = np.clip(smooth_noise(rng, (height, width), 2.6 * SUPER), 0, 2)
-    layers[GREEN] += np.float32(0.05 * amount) * drifts * (1 + grains)
-    layers[EOSIN] += np.float32(0.07 * amount) * drifts * grains
+    grains = 0.6 * smooth_noise(rng, (height, width), 3.1 * SUPER) + smooth_noise(rng, (height, width), 11 * SUPER)
+    grains = blurred(np.asarray(np.clip(grains, 0, 2), np.float32), 0.5 * SUPER)
+    layers[GREEN] += np.float32(0.04 * amount) * drifts * (1 + grains)
+    layers[EOSIN] += np.float32(0.05 * amount) * drifts * (0.5 + grains)

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 import typer
 from pydantic import Field
-from spandrel.architectures.Compact import Compact
 from torch import Tensor
 
 from cytoline import __version__, models, tracking
@@ -26,6 +25,7 @@ from cytoline.progress import Bar
 from cytoline.shards import Shards
 from cytoline.upscaling import Network
 from stages.train_upscaler.measure import compare, score
+from stages.train_upscaler.network import CARRIED, new_network
 from stages.train_upscaler.samples import Cell, choose, degrade, load, random_squares
 
 CHECKS = 8
@@ -39,7 +39,7 @@ class UpscalerParams(Params, prefix="upscaler"):
     """What the network is and how long it learns; the comments in params.yaml say why."""
 
     factor: Literal[2, 4]
-    features: Annotated[int, Field(ge=4, le=256)]
+    features: Annotated[int, Field(gt=CARRIED, le=256)]
     blocks: Annotated[int, Field(ge=1, le=64)]
     steps: Annotated[int, Field(ge=1)]
     batch: Annotated[int, Field(ge=1)]
@@ -78,24 +78,6 @@ def load_cells(folder: Path, limit: int) -> Cells:
     return Cells(**parts)
 
 
-def new_network(params: UpscalerParams) -> Any:
-    """SRVGGNetCompact (Real-ESRGAN), which adds what it learned to a nearest-neighbour enlargement.
-
-    The last layer starts at zero: training starts from that enlargement, not from noise laid over it.
-    """
-    net = Compact(
-        num_in_ch=3,
-        num_out_ch=3,
-        num_feat=params.features,
-        num_conv=params.blocks,
-        upscale=params.factor,
-        act_type="prelu",
-    )
-    torch.nn.init.zeros_(net.body[-1].weight)
-    torch.nn.init.zeros_(net.body[-1].bias)
-    return net
-
-
 def fit(
     cells: Cells,
     params: UpscalerParams,
@@ -104,7 +86,7 @@ def fit(
     log_epoch: Callable[[int, Mapping[str, float]], None],
 ) -> Trained:
     """Minimise the L1 distance for a fixed number of steps; keep the weights that did best on validation."""
-    net = new_network(params).to(device, memory_format=torch.channels_last)
+    net = new_network(params.factor, params.features, params.blocks).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(net.parameters(), lr=params.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, params.learning_rate, total_steps=params.steps + 1, pct_start=0.1
@@ -169,7 +151,7 @@ def _judged(net: Any, factor: int, cells: Sequence[Cell], device: torch.device) 
 def _figures(
     trained: Trained, cells: Cells, params: UpscalerParams, seed: int, device: torch.device
 ) -> dict[str, float]:
-    net = new_network(params)
+    net = new_network(params.factor, params.features, params.blocks)
     models.load_strictly(net, trained.state, "the upscaler")
     figures = compare(Network(net, params.factor, device), cells.test, seed)
     if trained.best_psnr is not None:
