@@ -1,0 +1,148 @@
+"""What readers hand on: images with the boxes that someone drew, and everything that is left out, with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cytoline.manifest import BBox
+
+What = Literal["file", "entry", "box"]
+"""file: on disk; entry: an image that an annotation list names; box: one marked cell."""
+
+Reason = Literal[
+    # links, names and kinds of files
+    "link_out",
+    "link_to_folder",
+    "broken_link",
+    "special_file",
+    "no_permission",
+    "name_not_utf8",
+    "other_file",
+    # images
+    "file_too_large",
+    "empty",
+    "unknown_format",
+    "too_large",
+    "truncated",
+    "unsupported",
+    "duplicate",
+    "duplicate_disagrees",
+    "size_mismatch",
+    "no_annotation",
+    "no_patient",
+    "no_class_folder",
+    # annotations
+    "bad_annotation",
+    "annotation_without_image",
+    "path_outside",
+    "bad_entry",
+    "ambiguous",
+    "listed_twice",
+    # boxes
+    "image_refused",
+    "not_a_box",
+    "degenerate",
+    "outside",
+    "clipped",
+    "duplicate_box",
+    "crowd_region",
+    "label_left_out",
+]
+
+MEANING: dict[Reason, str] = {
+    "link_out": "link that leads out of the source folder",
+    "link_to_folder": "link to a folder",
+    "broken_link": "link that leads nowhere",
+    "special_file": "neither a file nor a folder",
+    "no_permission": "may not be read",
+    "name_not_utf8": "name is not valid UTF-8",
+    "other_file": "neither an image nor an annotation that this kind uses",
+    "file_too_large": "file above collect.max_file_megabytes",
+    "empty": "empty file",
+    "unknown_format": "not an image in spite of its name",
+    "too_large": "more pixels than collect.max_megapixels",
+    "truncated": "truncated or damaged image",
+    "unsupported": "image of a form that is not read (several pages, floating point)",
+    "duplicate": "same bytes as another image of the source",
+    "duplicate_disagrees": "same bytes as another image, but other annotations or another patient",
+    "size_mismatch": "annotated at another size than the image has",
+    "no_annotation": "image without annotation",
+    "no_patient": "patient_id (or slide_id) finds nothing",
+    "no_class_folder": "not inside a class folder",
+    "bad_annotation": "annotation that cannot be read",
+    "annotation_without_image": "annotation without its image",
+    "path_outside": "annotation that points out of the source folder",
+    "bad_entry": "list entry without a file name",
+    "ambiguous": "several images could be meant",
+    "listed_twice": "image listed twice",
+    "image_refused": "box of a refused image",
+    "not_a_box": "box without four finite numbers",
+    "degenerate": "box less than a pixel wide or high",
+    "outside": "box outside its image",
+    "clipped": "box reaching over the edge, cut there and kept",
+    "duplicate_box": "same box and label twice",
+    "crowd_region": "region marked as a crowd, not a cell",
+    "label_left_out": "label mapped to null in label_aliases",
+}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """``count`` things of one file that were left out (``clipped``: changed, but kept)."""
+
+    what: What
+    file: str
+    reason: Reason
+    detail: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box as written: x, y, width, height in pixels, not yet checked against the image."""
+
+    bbox: BBox
+    label: str
+    annotator: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image file with its annotations; ``row`` holds what a table says about it (for ``column:`` rules)."""
+
+    path: str
+    boxes: tuple[Box, ...] = ()
+    row: Mapping[str, str] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    """Width and height that the annotation claims."""
+    centre: tuple[float, float] | None = None
+    """cells-folders: where the nucleus is."""
+
+
+@dataclass
+class Reading:
+    """What one reader made of a source; ``entries`` and ``boxes`` count all that it met."""
+
+    found: list[Found] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+    """Annotation files that were read."""
+    entries: int = 0
+    boxes: int = 0
+
+    def refuse_entry(self, file: str, reason: Reason, detail: str = "", boxes: int = 0) -> None:
+        """Leave out an image that a list names, and its boxes with it."""
+        self.refused.append(Refusal("entry", file, reason, detail))
+        self.refuse_boxes(file, "image_refused", reason, boxes)
+
+    def refuse_file(self, file: str, reason: Reason, detail: str = "", boxes: int = 0) -> None:
+        """Leave out a file, and its boxes with it."""
+        self.refused.append(Refusal("file", file, reason, detail))
+        self.refuse_boxes(file, "image_refused", reason, boxes)
+
+    def refuse_boxes(self, file: str, reason: Reason, detail: str = "", count: int = 1) -> None:
+        """Leave out boxes."""
+        if count:
+            self.refused.append(Refusal("box", file, reason, detail, count))

@@ -1,0 +1,35 @@
+"""Whose image it is: the ``patient_id`` and ``slide_id`` rules of a source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from cytoline.sources.schema import COLUMN, EACH_FILE, SourceInfo
+
+
+def apply_rule(
+    rule: str, field: Literal["patient", "slide"], source: str, path: str, row: Mapping[str, str]
+) -> str | None:
+    """The identifier that ``rule`` finds for the image at ``path``, None where it finds nothing.
+
+    ``each-file`` carries the source's name, because equal file names of two sources are two people;
+    identifiers that were given do not, so that one patient's images from two sources stay together.
+    """
+    if rule == EACH_FILE:
+        return f"{source}/{path}"
+    if rule.startswith(COLUMN):
+        return row.get(rule[len(COLUMN) :].strip(), "").strip() or None
+    match = re.search(rule, path)
+    if match is None:
+        return None
+    found = match.groupdict().get(field, match.group(1))
+    return (found or "").strip() or None
+
+
+def identify(info: SourceInfo, source: str, path: str, row: Mapping[str, str]) -> tuple[str, str] | None:
+    """Patient and slide, None where one of the rules finds nothing.  Without ``slide_id`` the patient is the slide."""
+    patient = apply_rule(info.patient_id, "patient", source, path, row)
+    slide = apply_rule(info.slide_id, "slide", source, path, row) if info.slide_id else patient
+    return (patient, slide) if patient and slide else None
