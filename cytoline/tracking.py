@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from cytoline import provenance
 
 T = TypeVar("T")
 
-DEFAULT_URI = "sqlite:///mlflow.db"
+STORE = Path("mlflow.db")
 EXPERIMENT = "cytoline"
 CANDIDATE = "candidate"
 MODEL_FOLDER = "model"
@@ -121,15 +121,23 @@ class Run:
         self._guarded(send)
 
     def finish(self, status: str) -> None:
-        """Close the run and its parent with FINISHED, FAILED or KILLED."""
+        """Close the run and its parent with FINISHED, FAILED or KILLED.
+
+        After a failure it is tried once, silently: a store that is back, or that refused only one thing,
+        should not show a run that never ends.
+        """
         self._stop_monitor()
+        if self._on:
+            self._guarded(lambda: self._close(status))
+        elif self.id is not None:
+            with suppress(Exception):
+                self._client.set_tag(self.id, "cytoline.tracking", "incomplete")
+                self._close(status)
 
-        def close() -> None:
-            self._client.set_terminated(self.id, status)
-            if self._parent is not None:
-                self._client.set_terminated(self._parent, status)
-
-        self._guarded(close)
+    def _close(self, status: str) -> None:
+        for run in (self.id, self._parent):
+            if run is not None:
+                self._client.set_terminated(run, status)
 
     def _guarded(self, action: Callable[[], T]) -> T | None:
         if not self._on:
@@ -155,7 +163,7 @@ class Run:
         import mlflow
 
         _quiet()
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.absolute()}"
         self._client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         experiment = self._experiment()
         tags = _tags(self.stage)
