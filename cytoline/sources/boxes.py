@@ -31,12 +31,22 @@ def fit(bbox: BBox, width: int, height: int) -> tuple[BBox | None, Reason | None
     return (left, top, right - left, bottom - top), "clipped"
 
 
-def place_cell(found: Found, width: int, height: int, side: float | None) -> BBox:
-    """cells-folders: the square of ``side`` round the nucleus (or the middle); the whole image without ``side``."""
+def place_cell(found: Found, width: int, height: int, side: float | None) -> tuple[BBox | None, Reason | None]:
+    """cells-folders: the square of ``side`` round the nucleus (or the middle); the whole image without ``side``.
+
+    Where the square reaches over an edge, the opposite edge moves in too: patches are cut round the middle of the
+    box, and that must stay the nucleus.
+    """
     if side is None:
-        return (0.0, 0.0, float(width), float(height))
+        return (0.0, 0.0, float(width), float(height)), None
     x, y = found.centre or (width / 2, height / 2)
-    return (x - side / 2, y - side / 2, side, side)
+    if not (math.isfinite(x) and math.isfinite(y)):
+        return None, "not_a_box"
+    half_w, half_h = min(side / 2, x, width - x), min(side / 2, y, height - y)
+    if min(half_w, half_h) * 2 < MIN_SIDE:
+        return None, "outside"
+    box = (x - half_w, y - half_h, 2 * half_w, 2 * half_h)
+    return box, None if min(half_w, half_h) == side / 2 else "clipped"
 
 
 def fit_all(
@@ -47,8 +57,8 @@ def fit_all(
     notes: list[Refusal] = []
     there = set()
     for box in found.boxes:
-        wanted = place_cell(found, width, height, side) if box.bbox == WHOLE_IMAGE else box.bbox
-        bbox, reason = fit(wanted, width, height)
+        whole = box.bbox == WHOLE_IMAGE
+        bbox, reason = place_cell(found, width, height, side) if whole else fit(box.bbox, width, height)
         written = box.label.strip()
         label = aliases.get(written.casefold(), written)
         if bbox is not None and label is None:
@@ -56,12 +66,13 @@ def fit_all(
         if bbox is not None and (bbox, label) in there:
             bbox, reason = None, "duplicate_box"
         if reason is not None:
-            notes.append(Refusal("box", found.path, reason, f"{written} at {_shown(wanted)}"))
+            place = found.centre if whole else box.bbox
+            notes.append(Refusal("box", found.path, reason, f"{written} at {_shown(place or ())}"))
         if bbox is not None and label is not None:
             there.add((bbox, label))
             kept.append(Box(bbox, label, box.annotator))
     return kept, notes
 
 
-def _shown(bbox: BBox) -> str:
-    return " ".join(f"{value:g}" for value in bbox)
+def _shown(numbers: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in numbers)

@@ -15,7 +15,7 @@ from cytoline.sources.coco import read_coco
 from cytoline.sources.context import Context
 from cytoline.sources.decode import VERDICT, DecodeLimits, judge
 from cytoline.sources.folders import read_cells, read_plain
-from cytoline.sources.found import Box, Found, Reading, Refusal
+from cytoline.sources.found import Box, Found, Reading, Reason, Refusal, What
 from cytoline.sources.identity import identify
 from cytoline.sources.listing import Listing, list_files
 from cytoline.sources.params import CollectParams
@@ -71,9 +71,9 @@ class Examined:
         """The label of every kept box."""
         return (box.label for image in self.kept for box in image.boxes)
 
-    def refused(self, what: str) -> Counter[str]:
+    def refused(self, what: What) -> Counter[Reason]:
         """How many of ``what`` (file, entry, box) were left out, by reason."""
-        counts: Counter[str] = Counter()
+        counts: Counter[Reason] = Counter()
         for note in self.notes:
             if note.what == what and note.reason != "clipped":
                 counts[note.reason] += note.count
@@ -144,10 +144,10 @@ def _unused_files(context: Context, reading: Reading, state: _State) -> None:
 
 
 def _judged(context: Context, reading: Reading, state: _State, memo: Memo, pool: Executor | None) -> list[Kept]:
-    """Images that have a patient and decode, in order of their paths."""
+    """Images that have a patient and decode, in the reader's order (so that a list's later copy is the copy)."""
     waiting: dict[str, tuple[Found, tuple[str, str]]] = {}
     total = 0
-    for found in sorted(reading.found, key=lambda item: item.path):
+    for found in reading.found:
         size = context.listing.files[found.path].stat().st_size
         who = identify(context.info, context.name, found.path, found.row)
         if who is None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from cytoline.manifest import BBox
 
 What = Literal["file", "entry", "box"]
 """file: on disk; entry: an image that an annotation list names; box: one marked cell."""
+
+WHATS: tuple[What, ...] = get_args(What)
 
 Reason = Literal[
     # links, names and kinds of files

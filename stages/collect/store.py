@@ -14,6 +14,7 @@ from cytoline.errors import CytolineError
 from cytoline.manifest import Annotation, Record, json_line
 from cytoline.progress import track
 from cytoline.sources.examine import Examined, Kept
+from cytoline.sources.found import WHATS, Reason
 from cytoline.taxonomy import Taxonomy
 
 COLLECTED = "collected.json"
@@ -77,7 +78,7 @@ def write_notes(sources: list[Examined], folder: Path) -> None:
 
 def counts(source: Examined, taxonomy: Taxonomy) -> dict[str, Any]:
     """Totals of one source, with no path and no identifier in them."""
-    refused = {what: source.refused(what) for what in ("file", "entry", "box")}
+    refused = {what: source.refused(what) for what in WHATS}
     kept_boxes = sum(len(image.boxes) for image in source.kept)
     classes = Counter(taxonomy.find(label) or label for label in source.labels)
     return {
@@ -93,7 +94,7 @@ def counts(source: Examined, taxonomy: Taxonomy) -> dict[str, Any]:
     }
 
 
-def _balance(seen: int, kept: int, refused: Counter[str]) -> dict[str, Any]:
+def _balance(seen: int, kept: int, refused: Counter[Reason]) -> dict[str, Any]:
     if seen != kept + refused.total():
         raise RuntimeError(f"{seen} came in, {kept} were kept and {refused.total()} refused")
     return {"seen": seen, "kept": kept, "refused": refused.total(), "reasons": dict(sorted(refused.items()))}
