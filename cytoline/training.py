@@ -7,6 +7,7 @@ are held in memory and handed back.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import tempfile
@@ -31,6 +32,9 @@ from cytoline.compute import has_fast_bf16
 from cytoline.training_hooks import BestOnValidation, EpochSeed, Resumable, Watch
 
 Scope = Literal["mmdet", "mmpretrain"]
+
+_RUNNERS = itertools.count()
+"""MMEngine wants another name for each runner of a process."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def train(
             custom_hooks=[*_averaging(schedule), EpochSeed(schedule.seed), resumable, best, watch],
             default_scope=scope,
             launcher="pytorch" if "LOCAL_RANK" in os.environ else "none",
-            experiment_name=f"cytoline-{os.getpid()}-{scope}",
+            experiment_name=f"cytoline-{next(_RUNNERS)}",
             log_level="ERROR",
             randomness=dict(seed=schedule.seed),
             cfg=ConfigDict(),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -38,7 +39,7 @@ def read(folder: Path) -> dict[str, Any] | None:
         tensors = load_file(folder / TENSORS)
         shape = json.loads((folder / SHAPE).read_text(encoding="utf-8"))
         state = _restore(shape, tensors)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, SafetensorError):
         return None
     return state if isinstance(state, dict) else None
 
