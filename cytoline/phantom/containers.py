@@ -29,18 +29,18 @@ XMP = (
 )
 
 
-def encode(image: NDArray[np.uint8], format: str, metadata: Mapping[str, str]) -> bytes:
+def encode(image: NDArray[np.uint8], kind: str, metadata: Mapping[str, str]) -> bytes:
     """Encode an RGB image as ``jpg``, ``png``, ``bmp`` or ``tif`` with the given {place: value} planted."""
-    if format == "tif":
+    if kind == "tif":
         return _tiff(image, metadata)
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if format == "jpg" else []
-    done, buffer = cv2.imencode(f".{format}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if kind == "jpg" else []
+    done, buffer = cv2.imencode(f".{kind}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     if not done:
-        raise RuntimeError(f"OpenCV could not write {format}")
+        raise RuntimeError(f"OpenCV could not write {kind}")
     plain = buffer.tobytes()
-    if format == "jpg":
+    if kind == "jpg":
         return _into_jpeg(plain, metadata)
-    if format == "png":
+    if kind == "png":
         return _into_png(plain, metadata)
     return plain + metadata.get("bmp:trailer", "").encode("utf-8")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,8 @@ from cytoline.phantom.textures import Noise, Plane, blurred, filled
 SUPER = 2
 """Canvas pixels per field pixel: antialiasing, and optics that act on what is finer than the camera's grid."""
 HEMATOXYLIN, GREEN, EOSIN, ORANGE = range(4)
-Layers = NDArray[np.float32]
+Layers = NDArray[Any]
+"""float32 [dye, height, width]"""
 
 
 def add_cell(layers: Layers, cell: Cell, at: tuple[float, float], noise: Noise, rng: np.random.Generator) -> None:
@@ -22,7 +25,7 @@ def add_cell(layers: Layers, cell: Cell, at: tuple[float, float], noise: Noise, 
     low = np.floor((cell.outline.min(axis=0) - margin) * SUPER)
     high = np.ceil((cell.outline.max(axis=0) + margin) * SUPER)
     shape = (int(high[1] - low[1]), int(high[0] - low[0]))
-    patch = np.zeros((4, *shape), np.float32)
+    patch: Layers = np.zeros((4, *shape), np.float32)
     body = filled(cell.outline * SUPER - low, shape)
     thickness = _cytoplasm(cell, body, low, noise, rng)
     for layer, amount in zip((GREEN, EOSIN, ORANGE), cell.stain, strict=True):
@@ -36,13 +39,12 @@ def add_cell(layers: Layers, cell: Cell, at: tuple[float, float], noise: Noise, 
     if cell.granules:
         _granules(patch, cell, low, rng)
     if cell.blur > 0.1:
-        for layer in patch:
-            layer[:] = blurred(layer, cell.blur * SUPER)
+        patch = np.stack([blurred(plane, cell.blur * SUPER) for plane in patch])
     paste(layers, patch, np.round(np.asarray(at) * SUPER + low).astype(int))
 
 
 def _cytoplasm(cell: Cell, body: Plane, low: Points, noise: Noise, rng: np.random.Generator) -> Plane:
-    shape = body.shape
+    shape = (body.shape[0], body.shape[1])
     rim = body * np.clip(1 - blurred(body, 2.5 * SUPER), 0, 1)
     texture = 1 + 0.15 * noise.cut(rng, "wide", shape) + 0.09 * noise.cut(rng, "clump", shape)
     texture += 0.10 * noise.cut(rng, "fine", shape)
@@ -63,9 +65,9 @@ def _with_halo(cell: Cell, thick: Plane, low: Points) -> Plane:
     turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     wobble = 1 + 0.10 * np.cos(2 * turn + cell.halo) + 0.06 * np.cos(3 * turn + 2 * cell.halo)
     ring = np.stack([np.cos(turn), np.sin(turn)], axis=1) * (cell.halo * wobble)[:, None] + centre
-    clearing = blurred(filled(ring * SUPER - low, thick.shape), 0.8 * SUPER)
+    clearing = blurred(filled(ring * SUPER - low, (thick.shape[0], thick.shape[1])), 0.8 * SUPER)
     rim = np.clip(blurred(clearing, 3 * SUPER) - clearing, 0, 1)
-    return thick * (1 - 0.82 * clearing) * (1 + 1.6 * rim)
+    return np.asarray(thick * (1 - 0.82 * clearing) * (1 + 1.6 * rim))
 
 
 def _fold(cell: Cell, shape: tuple[int, ...], low: Points, rng: np.random.Generator) -> Plane:
@@ -80,14 +82,14 @@ def _fold(cell: Cell, shape: tuple[int, ...], low: Points, rng: np.random.Genera
 
 
 def _nucleus(patch: Layers, cell: Cell, nucleus: Nucleus, low: Points, noise: Noise, rng: np.random.Generator) -> None:
-    shape = patch.shape[1:]
-    mask = filled(nucleus.outline * SUPER - low, (shape[0], shape[1]))
+    shape = (patch.shape[1], patch.shape[2])
+    mask = filled(nucleus.outline * SUPER - low, shape)
     edge = mask * np.clip(1 - blurred(mask, 1.0 * SUPER), 0, 1)
-    clumps = np.tanh(1.2 * noise.cut(rng, "clump", (shape[0], shape[1])))
-    fine = noise.cut(rng, "fine", (shape[0], shape[1]))
-    chromatin = 1 + nucleus.coarseness * clumps + 0.10 * fine
+    clumps = np.tanh(1.2 * noise.cut(rng, "clump", shape))
+    fine = noise.cut(rng, "fine", shape)
+    chromatin: Plane = 1 + nucleus.coarseness * clumps + 0.10 * fine
     if cell.smudged:
-        chromatin, mask, edge = np.float32(0.8), blurred(mask, 1.6 * SUPER), edge * 0
+        chromatin, mask, edge = np.full(shape, 0.8, np.float32), blurred(mask, 1.6 * SUPER), edge * 0
     # The membrane shows where chromatin is pale: vesicular nuclei have a line, dark ones are dark all over.
     dense = nucleus.density * (mask * np.clip(chromatin, 0.25, 1.9) + (0.45 + nucleus.coarseness) * edge)
     patch[HEMATOXYLIN] += np.asarray(blurred(np.asarray(dense, np.float32), 0.3 * SUPER), np.float32)
@@ -96,7 +98,7 @@ def _nucleus(patch: Layers, cell: Cell, nucleus: Nucleus, low: Points, noise: No
     for _ in range(nucleus.nucleoli):
         spot = rng.uniform(-0.4, 0.4, 2) * nucleus.radius + nucleus.centre
         x, y = np.round((spot * SUPER - low) * 16).astype(int).tolist()
-        dot = np.zeros((shape[0], shape[1]), np.uint8)
+        dot = np.zeros(shape, np.uint8)
         cv2.circle(dot, (x, y), int(rng.uniform(1.5, 2.6) * SUPER * 16), 255, -1, cv2.LINE_AA, 4)
         patch[EOSIN] += 0.9 * blurred(dot.astype(np.float32) / 255, 0.4 * SUPER)
 

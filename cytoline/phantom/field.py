@@ -114,7 +114,7 @@ def _fits(cell: Cell, mask: NDArray[np.bool_], placed: list[Placed], crowding: f
         if int((mask & other).sum()) > crowding * min(own, int(other.sum())):
             return False
     everything = [*masks, mask]
-    depth = np.sum(everything, axis=0, dtype=np.uint8) if len(everything) > 1 else mask.astype(np.uint8)
+    depth = np.asarray(np.sum(everything, axis=0, dtype=np.uint8))
     return all(int((depth[item] > 1).sum()) <= MOST_COVERED * int(item.sum()) for item in everything)
 
 

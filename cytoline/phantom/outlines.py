@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Points = NDArray[np.float64]
+Points = NDArray[Any]
 _TURN = np.linspace(0, 2 * np.pi, 72, endpoint=False)
 
 
@@ -61,4 +63,4 @@ def _along(rng: np.random.Generator, t: Points, half: Points, length: float, ang
 
 def _turned(points: Points, angle: float) -> Points:
     c, s = np.cos(angle), np.sin(angle)
-    return points @ np.array([[c, s], [-s, c]])
+    return np.asarray(points @ np.array([[c, s], [-s, c]]))

@@ -76,7 +76,7 @@ def plan_slides(spec: PhantomSpec) -> Iterator[SlidePlan]:
     start = int(stream(spec.seed, PATIENT).integers(len(DOMINANT)))
     for patient in range(spec.patients):
         rng = stream(spec.seed, PATIENT, patient)
-        person = draw_person(rng, patient)
+        person = draw_person(rng, patient, spec.seed)
         further = sum(rng.random(spec.slides_per_patient - 1) < 0.6)
         dominant = DOMINANT[(start + patient) % len(DOMINANT)]
         for slide in range(1 + int(further)):

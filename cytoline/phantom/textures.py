@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]
+Plane = NDArray[Any]
+"""float32 [height, width]"""
 
 
 def smooth_noise(rng: np.random.Generator, size: tuple[int, int], grain: float) -> Plane:
@@ -22,7 +23,7 @@ class Noise:
     """Three grains of noise from which windows are cut at random places."""
 
     SIDE = 640
-    GRAINS = {"wide": 60.0, "clump": 6.5, "fine": 2.5}
+    GRAINS: ClassVar[dict[str, float]] = {"wide": 60.0, "clump": 6.5, "fine": 2.5}
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._planes = {name: smooth_noise(rng, (self.SIDE, self.SIDE), grain) for name, grain in self.GRAINS.items()}

@@ -39,6 +39,13 @@ class Patients:
         draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=samples)
         return cls(distinct, draws.astype(np.float64))
 
+    def method(self, confidence: float) -> list[str]:
+        """How the intervals were made, in words (a list, which ``dvc metrics`` passes over)."""
+        resamples = len(self.weights)
+        if not resamples:
+            return []
+        return [f"{confidence:.0%} percentile bootstrap over {len(self.names)} patients, {resamples} resamples"]
+
     def index(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Column of each name."""
         place = {name: number for number, name in enumerate(self.names)}

@@ -69,7 +69,9 @@ class Judge:
         patients = self._patients([item.patient for item in fields])
         judged = judge_detector(fields, patients, self.params.confidence, operating)
         short = self._on_val(plain_detector(known) if known else {})
-        return {"detector": _joined(judged, short)}, plots.detector_plots(fields)
+        return {"detector": _joined(judged, short, patients.method(self.params.confidence))}, plots.detector_plots(
+            fields
+        )
 
     def grading(
         self, part: gather.Part, val: gather.Part, grades: gather.Grades, skipped: str | None
@@ -78,9 +80,12 @@ class Judge:
         if skipped:
             return {"classifier": {"skipped": skipped}}, plots.classifier_plots(no_cells(self.taxonomy), self.taxonomy)
         cells, known = (gather.cells_of(item, grades, self.taxonomy) for item in (part, val))
-        judged = judge_classifier(cells, self.taxonomy, self._patients(cells.patients), self.params.confidence)
+        patients = self._patients(cells.patients)
+        judged = judge_classifier(cells, self.taxonomy, patients, self.params.confidence)
         short = self._on_val(plain_classifier(known, self.taxonomy))
-        return {"classifier": _joined(judged, short)}, plots.classifier_plots(cells, self.taxonomy)
+        return {"classifier": _joined(judged, short, patients.method(self.params.confidence))}, plots.classifier_plots(
+            cells, self.taxonomy
+        )
 
     def both(
         self, part: gather.Part, val: gather.Part, grades: gather.Grades, skipped: str | None
@@ -92,7 +97,9 @@ class Judge:
         patients = self._patients([item.field.patient for item in fields])
         judged = judge_two_stages(fields, self.taxonomy, patients, self.params.confidence)
         short = self._on_val(plain_two_stages(known, self.taxonomy) if known else {})
-        return {"two_stage": _joined(judged, short)}, plots.two_stage_plots(fields, self.taxonomy)
+        return {"two_stage": _joined(judged, short, patients.method(self.params.confidence))}, plots.two_stage_plots(
+            fields, self.taxonomy
+        )
 
     def _patients(self, names: list[str] | tuple[str, ...]) -> Patients:
         return Patients.of(names, self.params.bootstrap_samples, self.seed)
@@ -177,7 +184,7 @@ def graded(
 
 def histories(folders: dict[str, Path]) -> dict[str, bytes]:
     """The models' training histories as plots."""
-    return {f"{name}_history.json": plots.history_plot(read_history(folder)) for name, folder in folders.items()}
+    return {f"{name}_history.json": plots.history_plot(name, read_history(folder)) for name, folder in folders.items()}
 
 
 def write(metrics: Path, figures: Judged, files: dict[str, bytes], lines: bytes) -> None:
@@ -192,6 +199,7 @@ def write(metrics: Path, figures: Judged, files: dict[str, bytes], lines: bytes)
         (fresh / "cases.jsonl").write_bytes(lines)
 
 
-def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+def _joined(first: dict[str, Any], second: dict[str, Any], method: list[str]) -> dict[str, Any]:
     notes = first.get("notes", []) + second.get("notes", [])
-    return first | second | ({"notes": notes} if notes else {})
+    words = {"notes": notes, "intervals": method}
+    return first | second | {name: lines for name, lines in words.items() if lines}

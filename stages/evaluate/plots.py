@@ -25,6 +25,13 @@ from stages.evaluate.two_stage import GradedField, curves
 _FROC_GRID = tuple(float(rate) for rate in np.geomspace(1 / 16, 16, 33))
 _ROC_GRID = np.linspace(0, 1, 101)
 
+HISTORY_COLUMNS = {
+    "detector": ("epoch", "loss", "val_ap50"),
+    "upscaler": ("epoch", "loss", "val_psnr"),
+    "classifier": ("epoch", "loss", "val_balanced_accuracy"),
+}
+"""What dvc.yaml plots of a history, so what must be there even where nothing was trained."""
+
 Rows = list[dict[str, Any]]
 
 
@@ -74,9 +81,10 @@ def classifier_plots(cells: Cells, taxonomy: Taxonomy) -> dict[str, bytes]:
     }
 
 
-def history_plot(history: Sequence[Mapping[str, float]]) -> bytes:
+def history_plot(stage: str, history: Sequence[Mapping[str, float]]) -> bytes:
     """A model's training history; every row has every column, as DVC demands, null where an epoch has no figure."""
-    columns = ["epoch", *sorted({key for row in history for key in row} - {"epoch"})]
+    needed = HISTORY_COLUMNS[stage]
+    columns = [*needed, *sorted({key for row in history for key in row} - set(needed))]
     return _json([{key: row.get(key) for key in columns} for row in history], columns)
 
 

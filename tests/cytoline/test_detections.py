@@ -17,7 +17,8 @@ def row(field: str, score: float) -> Detection:
 def test_fields_without_detections_are_kept(tmp_path: Path) -> None:
     write_detections(tmp_path, [row("b", 0.2), row("b", 0.9)], ["c", "b"], ["cell"])
     found = read_detections(tmp_path)
-    assert list(found) == ["b", "c"] and found["c"] == []
+    assert list(found) == ["b", "c"]
+    assert found["c"] == []
     assert [item.score for item in found["b"]] == [0.9, 0.2]
     assert read_categories(tmp_path) == ["cell"]
 

@@ -71,7 +71,7 @@ METRICS.register_module(name="TestCloseness", module=Closeness, force=True)
 CONFIG = Config({"optimizer": {"type": "AdamW", "lr": 0.1}, "paramwise_cfg": None, "clip_grad": {"max_norm": 5}})
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Stands in for Ctrl-C."""
 
 
@@ -80,7 +80,7 @@ def run(folder: Path, epochs: int = 5, stop_at: int = 0, worsens_after: int = 0,
 
     def on_epoch(epoch: int, figures: Mapping[str, float]) -> None:
         if epoch == stop_at and "loss" in figures:
-            raise Stop
+            raise StopError
 
     loader = {"dataset": {"type": "TestPoints"}, "sampler": {"type": "DefaultSampler", "shuffle": True}}
     schedule = Schedule(epochs, 8, 0.1, 2, 1, patience, "line/good", True, 5)
@@ -90,7 +90,7 @@ def run(folder: Path, epochs: int = 5, stop_at: int = 0, worsens_after: int = 0,
 
 def test_an_interrupted_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
     whole = run(tmp_path / "a")
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         run(tmp_path / "b", stop_at=4)
     assert (tmp_path / "b" / "state").is_dir()
     resumed = run(tmp_path / "b")

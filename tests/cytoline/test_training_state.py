@@ -30,7 +30,8 @@ def test_an_optimizer_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
     other = nn.Linear(3, 2)
     again = torch.optim.AdamW(other.parameters(), lr=0.9)
     saved = training_state.read(tmp_path / "s")
-    assert saved is not None and saved["epoch"] == 1
+    assert saved is not None
+    assert saved["epoch"] == 1
     other.load_state_dict(saved["model"])
     again.load_state_dict(saved["optimizer"])
     stepped(other, again, 2)
@@ -42,8 +43,11 @@ def test_kinds_of_values_come_back_as_they_were(tmp_path: Path) -> None:
     training_state.write(tmp_path / "s", state)
     back = training_state.read(tmp_path / "s")
     assert back is not None
-    assert torch.equal(back["a"][1], torch.arange(3)) and back["a"]["b"] == (1, 2.5)
-    assert back["c"] == state["c"] and back["d"] == state["d"] and back["e"] == {}
+    assert torch.equal(back["a"][1], torch.arange(3))
+    assert back["a"]["b"] == (1, 2.5)
+    assert back["c"] == state["c"]
+    assert back["d"] == state["d"]
+    assert back["e"] == {}
 
 
 def test_what_has_no_plain_form_is_refused(tmp_path: Path) -> None:

@@ -141,7 +141,6 @@ def params(samples: int) -> dict[str, object]:
         "profiles": {"cpu": {}},
         "compute": {"scheduler": "local", "workers": 1, "threads": 1},
         "evaluate": {"split": "test", "bootstrap_samples": samples, "confidence": 0.95},
-        "report": {"sample_fields": 2, "gallery_patches": 6, "mistakes": 4},
     }
 
 
