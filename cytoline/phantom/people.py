@@ -51,7 +51,7 @@ def draw_person(rng: np.random.Generator, number: int, shift: int) -> Person:
     years = 1938 + (7 * turn + turn // (len(FAMILY) * len(GIVEN))) % 64
     return Person(
         family=FAMILY[turn % len(FAMILY)],
-        given=GIVEN[turn // len(FAMILY) % len(GIVEN)],
+        given=GIVEN[(turn % len(FAMILY) + turn // len(FAMILY)) % len(GIVEN)],
         born=f"{years}-{rng.integers(1, 13):02d}-{rng.integers(1, 29):02d}",
         record=f"MRN{rng.integers(100, 999)}{number:04d}",
         hospital=str(rng.choice(HOSPITALS)),
