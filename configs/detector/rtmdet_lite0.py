@@ -9,7 +9,8 @@ model = dict(
         std=[127.5, 127.5, 127.5],
         bgr_to_rgb=False,
         pad_size_divisor=32,
-        pad_value=235,
+        # Padding comes after normalisation: (235 - 127.5) / 127.5, the light grey of empty glass.
+        pad_value=0.843,
     ),
     backbone=dict(
         type="mmpretrain.TIMMBackbone",
