@@ -55,9 +55,9 @@ class UnreadableImage(CytolineError):  # noqa: N818 (says what it is)
 
 
 def probe(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int, str]:
-    """Width, height and format name from the header alone.  Raises ``UnreadableImage``."""
+    """Width, height and format (one of ``FORMATS``) from the header alone.  Raises ``UnreadableImage``."""
     with _opened(source, max_pixels) as image:
-        return (image.width, image.height, image.format or "")
+        return (image.width, image.height, "JPEG" if image.format == "MPO" else str(image.format))
 
 
 def read_image(source: Path | bytes, max_pixels: int = MAX_PIXELS, *, exif_orientation: bool = False) -> RGB:
@@ -134,6 +134,7 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
 def _judge(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         raise UnreadableImage("too_large", f"{image.width} x {image.height} is more than {max_pixels:,} pixels")
+    # An MPO is a phone's JPEG with a preview behind it; its first picture is the image.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise UnreadableImage("unsupported", "it holds several pages; save each as its own file")
     if image.mode == "F":

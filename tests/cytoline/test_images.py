@@ -114,6 +114,13 @@ def test_what_is_no_microscope_image_is_refused_by_reason(content: bytes, reason
     assert "Jane" not in str(caught.value), "a file name may identify a person"
 
 
+def test_a_phones_jpeg_with_a_preview_is_a_jpeg(noise: RGB) -> None:
+    picture = Image.fromarray(noise)
+    content = encode(picture, "MPO", save_all=True, append_images=[picture.resize((8, 8))])
+    assert images.probe(content) == (52, 37, "JPEG")
+    assert images.read_image(content).shape == noise.shape
+
+
 def test_orientation_is_applied_only_when_asked() -> None:
     pixels = np.zeros((20, 40, 3), dtype=np.uint8)
     pixels[:, :20] = 255
