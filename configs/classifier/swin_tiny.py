@@ -2,8 +2,8 @@
 _base_ = ["_base_/training.py", "_base_/imagenet.py"]
 
 model = dict(
-    # img_size only matters for absolute positions, which are off: any input size works.
-    backbone=dict(type="SwinTransformer", arch="tiny", img_size=224, drop_path_rate=0.1),
+    # img_size only matters for absolute positions, which are off; pad_small_map lets inputs below 224 px in.
+    backbone=dict(type="SwinTransformer", arch="tiny", img_size=224, drop_path_rate=0.1, pad_small_map=True),
     neck=dict(type="GlobalAveragePooling"),
     head=dict(in_channels=768),
 )
