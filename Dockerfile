@@ -26,13 +26,14 @@ RUN case "${PROFILE}-${TORCH}" in \
     esac \
     && sed "/${unneeded}/d" requirements.lock > /tmp/requirements.txt \
     && python -m venv .venv \
-    && .venv/bin/python -m pip install --no-cache-dir --no-deps --requirement /tmp/requirements.txt \
+    && .venv/bin/python -m pip install --no-cache-dir --no-deps --use-pep517 --requirement /tmp/requirements.txt \
     && rm /tmp/requirements.txt
 
 COPY --chown=1000:1000 . .
 # There is no git history in an image, so DVC is told not to look for one.
 RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
     && sed -i "s/^profile: cpu/profile: ${PROFILE}/" params.yaml \
-    && .venv/bin/dvc config --local core.no_scm true
+    && .venv/bin/dvc config --local core.no_scm true \
+    && mkdir -p .dvc/cache .cytoline models metrics reports
 
 CMD ["dvc", "repro"]
