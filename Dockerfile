@@ -10,7 +10,8 @@ ARG PROFILE=cpu
 RUN useradd --create-home --uid 1000 cytoline && install -d -o cytoline -g cytoline /app
 USER 1000:1000
 WORKDIR /app
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 GIT_PYTHON_REFRESH=quiet
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 GIT_PYTHON_REFRESH=quiet \
+    CYTOLINE_KEY_FILE=/run/secrets/pseudonym.key
 
 # Packages first: this layer changes only when the lock does. dvc.yaml calls `.venv/bin/python`.
 # The registry's torch for x86-64 carries CUDA and does not load without CUDA's libraries (measured), so the CPU image has
