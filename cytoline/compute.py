@@ -125,6 +125,39 @@ def with_roomy_allocator() -> None:
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **_ROOMY})
 
 
+def on_every_gpu() -> None:
+    """Restart this stage under ``torchrun``, one process per visible GPU, where there are two or more.
+
+    Counted through NVML, because asking PyTorch would start CUDA in a process that is about to be replaced.
+    """
+    gpus = _visible_gpus()
+    if gpus < 2 or "LOCAL_RANK" in os.environ:
+        return
+    module = sys.modules["__main__"].__spec__
+    if module is None:
+        return
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}"]
+    os.execv(sys.executable, [sys.executable, *launch, "-m", module.name.removesuffix(".__main__"), *sys.argv[1:]])
+
+
+def is_chief() -> bool:
+    """True in the one process that writes files and records the run."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _visible_gpus() -> int:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([item for item in visible.split(",") if item.strip() not in {"", "-1"}])
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        return 0
+
+
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
     """Workers inherit this environment: as many processes as cores, so one thread in each."""

@@ -28,7 +28,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from cytoline.closure import import_closure
-from cytoline.compute import has_fast_bf16
+from cytoline.compute import has_fast_bf16, is_chief
 from cytoline.training_hooks import BestOnValidation, EpochSeed, Resumable, Watch
 
 Scope = Literal["mmdet", "mmpretrain"]
@@ -109,6 +109,7 @@ def train(
             default_scope=scope,
             launcher="pytorch" if "LOCAL_RANK" in os.environ else "none",
             experiment_name=f"cytoline-{next(_RUNNERS)}",
+            env_cfg=dict(dist_cfg=dict(backend="nccl" if torch.cuda.is_available() else "gloo")),
             log_level="ERROR",
             randomness=dict(seed=schedule.seed),
             cfg=ConfigDict(),
@@ -117,7 +118,8 @@ def train(
             model.to(memory_format=torch.channels_last)
         runner.train()
     state, epoch, value = best.result()
-    Resumable.forget(resume_from)
+    if is_chief():
+        Resumable.forget(resume_from)
     return Trained(state=state, best_epoch=epoch, best_metric=value, history=watch.history)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import BaseDataset
+from mmengine.dist import get_dist_info
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import DATA_SAMPLERS, DATASETS, METRICS, TRANSFORMS
 from sklearn.metrics import balanced_accuracy_score
@@ -74,14 +75,16 @@ class SquareRootSampler(Sampler[int]):
         self.weights = torch.tensor([1 / math.sqrt(sizes[label]) for label in labels], dtype=torch.double)
         self.seed = seed
         self.epoch = 0
+        # Several processes draw the same cells and take every n-th of them.
+        self.rank, self.processes = get_dist_info()
 
     def __len__(self) -> int:
-        return len(self.weights)
+        return len(self.weights) // self.processes
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 10_007 + self.epoch)
         drawn = torch.multinomial(self.weights, len(self.weights), replacement=True, generator=generator)
-        return iter(drawn.tolist())
+        return iter(drawn.tolist()[self.rank : len(self) * self.processes : self.processes])
 
     def set_epoch(self, epoch: int) -> None:
         """Called by MMEngine before each epoch."""

@@ -24,7 +24,7 @@ from mmengine.config import Config  # noqa: E402  (MMCV's ops must be in place b
 
 from cytoline import models, pretrained, tracking  # noqa: E402
 from cytoline.classification import load_classifier  # noqa: E402
-from cytoline.compute import ComputeParams, prepare_torch  # noqa: E402
+from cytoline.compute import ComputeParams, is_chief, prepare_torch  # noqa: E402
 from cytoline.images import read_image  # noqa: E402
 from cytoline.provenance import dvc_digest  # noqa: E402
 from cytoline.training import Schedule, Trained, build_model, fingerprint, train, versions  # noqa: E402
@@ -85,6 +85,8 @@ def main(
             RESUME / f"train_classifier-{fingerprint(described, inputs.values(), Path(__file__))}",
             run.log_epoch,
         )
+        if not is_chief():
+            return
         method = json.loads((upscaled / "method.json").read_text(encoding="utf-8"))
         card = _card(params, classes, seed, method, trained, (train_rows, val_rows), origins)
         text = str(Config({"model": config.model}).pretty_text)

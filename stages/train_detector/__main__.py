@@ -1,9 +1,10 @@
 """``python -m stages.train_detector``: see ``stages.train_detector.train``."""
 
 from cytoline.command import run
-from cytoline.compute import with_roomy_allocator
+from cytoline.compute import on_every_gpu, with_roomy_allocator
 
 if __name__ == "__main__":
+    on_every_gpu()
     with_roomy_allocator()
     from stages.train_detector.train import main
 

@@ -21,7 +21,7 @@ openmm.register()
 from mmengine.config import Config  # noqa: E402  (MMCV's ops must be in place before)
 
 from cytoline import models, pretrained, tracking  # noqa: E402
-from cytoline.compute import ComputeParams, prepare_torch  # noqa: E402
+from cytoline.compute import ComputeParams, is_chief, prepare_torch  # noqa: E402
 from cytoline.provenance import dvc_digest  # noqa: E402
 from cytoline.training import Schedule, Trained, build_model, fingerprint, train, versions  # noqa: E402
 from stages.train_detector.fields import rows_of  # noqa: E402
@@ -84,6 +84,8 @@ def main(
             RESUME / f"train_detector-{fingerprint(described, inputs.values(), Path(__file__))}",
             run.log_epoch,
         )
+        if not is_chief():
+            return
         _write(out, trained, config, params, classes, seed, (train_rows, val_rows), origins)
         run.log_model(out, "cytoline-detector")
 
