@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import re
 import shutil
@@ -220,13 +219,11 @@ def _guarded(check: Callable[[], Finding]) -> Finding:
         return Finding(
             FAIL,
             f"the check itself failed ({type(error).__name__})",
-            f"run it alone to see why: `{Path(sys.executable).name} -c 'from cytoline import doctor; "
-            f"doctor.CHECKS[...]()'`, and please report it",
+            "this is a defect of `cytoline doctor`: please report it with the name of the check",
         )
 
 
 if __name__ == "__main__":
     from cytoline.command import run
 
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     run(doctor)
