@@ -70,6 +70,11 @@ def _image_of(
     if same:
         return None, "ambiguous"
     path, reason = context.locate(called, file)
+    if reason == "annotation_without_image" and called:
+        # Pascal VOC names files relative to JPEGImages, whatever that folder is called here.
+        name = PurePosixPath(called.strip())
+        exact = [image for image in by_stem.get(name.stem, []) if PurePosixPath(image).name == name.name]
+        return (exact[0], reason) if len(exact) == 1 else (None, "ambiguous" if exact else reason)
     return path, "annotation_without_image" if reason == "bad_entry" else reason
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -63,20 +63,16 @@ def check_labels(sources: list[Examined], taxonomy: Taxonomy) -> None:
     taxonomy.require(labels, f"source {', '.join(guilty)}")
 
 
-def report(console: Console, collected: dict[str, dict[str, object]], left: list[str]) -> None:
+def report(console: Console, collected: dict[str, dict[str, Any]], left: list[str]) -> None:
     """Totals by reason on the console: no path, no name of a file."""
     for name, totals in collected.items():
-        files, boxes = totals["files"], totals["boxes"]
-        assert isinstance(files, dict)
-        assert isinstance(boxes, dict)
+        boxes = totals["boxes"]
         console.print(
             f"{name}: {totals['images']} images of {totals['patients']} patients, {boxes['kept']} boxes; "
-            f"refused {files['refused']} of {files['seen']} files, {boxes['refused']} of {boxes['seen']} boxes; "
+            f"refused {totals['refused']} of {totals['seen']} files, {boxes['refused']} of {boxes['seen']} boxes; "
             f"{totals['clipped']} boxes cut at the edge"
         )
-        for what in ("files", "entries", "boxes"):
-            part = totals[what]
-            assert isinstance(part, dict)
+        for what, part in (("files", totals), ("entries", totals["entries"]), ("boxes", boxes)):
             for reason, count in part["reasons"].items():
                 console.print(f"  {what}: {count} x {reason} ({MEANING[reason]})")
     if left:
@@ -101,7 +97,7 @@ def main(
         check_labels(examined, taxonomy)
         write_manifest(fresh, [to_record(source, image, taxonomy) for source in examined for image in source.kept])
         write_notes(examined, fresh)
-        collected = {source.name: counts(source, taxonomy) for source in examined}
+        collected = {source.name: counts(source, infos[source.name].kind, taxonomy) for source in examined}
         (fresh / COLLECTED).write_text(json_line({"sources": collected, "not_listed": left}), encoding="utf-8")
     report(console, collected, left)
 

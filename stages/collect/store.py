@@ -76,14 +76,17 @@ def write_notes(sources: list[Examined], folder: Path) -> None:
     atomic.write_text(folder / REFUSED, "".join(map(json_line, rows)))
 
 
-def counts(source: Examined, taxonomy: Taxonomy) -> dict[str, Any]:
-    """Totals of one source, with no path and no identifier in them."""
+def counts(source: Examined, kind: str, taxonomy: Taxonomy) -> dict[str, Any]:
+    """Totals of one source (``seen``, ``kept``, ``refused`` are files), with no path and no identifier in them.
+
+    ``kind`` is the one in its source.yaml; a phantom was read as what it was rendered to.
+    """
     refused = {what: source.refused(what) for what in WHATS}
     kept_boxes = sum(len(image.boxes) for image in source.kept)
     classes = Counter(taxonomy.find(label) or label for label in source.labels)
     return {
-        "kind": source.info.kind,
-        "files": _balance(source.listing.seen, source.listing.seen - refused["file"].total(), refused["file"]),
+        "kind": kind,
+        **_balance(source.listing.seen, source.listing.seen - refused["file"].total(), refused["file"]),
         "entries": _balance(source.entries, source.entries - refused["entry"].total(), refused["entry"]),
         "boxes": _balance(source.boxes, kept_boxes, refused["box"]),
         "clipped": sum(note.count for note in source.notes if note.reason == "clipped"),
