@@ -38,8 +38,13 @@ def run_app(app: typer.Typer) -> None:
         report_error(error)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        Console(stderr=True).print("[yellow]interrupted[/]: nothing half-written was kept; run again to go on")
+        _report_interrupt()
         sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as end:
+        # Typer turns Ctrl-C into this exit code and says nothing.
+        if end.code == EXIT_INTERRUPTED:
+            _report_interrupt()
+        raise
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise
@@ -58,6 +63,10 @@ def report_error(error: CytolineError) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(f"[bold red]error[/]: {_plain(error.cause)}")
     console.print(f"[bold]to fix[/]: {_plain(error.remedy)}")
+
+
+def _report_interrupt() -> None:
+    Console(stderr=True).print("[yellow]interrupted[/]: nothing half-written was kept; run again to go on")
 
 
 def _plain(text: str) -> str:
