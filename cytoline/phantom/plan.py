@@ -29,7 +29,6 @@ MIXTURE = (
 BATCHES = 4
 SCANNERS = 3
 SCANNER_SERIALS = ("OLY-77120453", "ZX-3340-0091", "LBD-SN-5581207")
-SCANNER_NAMES = ("Olymp BX-C3", "Zeidler Axio 40", "Labodia M-scan")
 
 
 @dataclass(frozen=True)
