@@ -100,6 +100,20 @@ def test_deps_hold_every_module_that_the_stage_runs(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_deps_hold_every_other_file_beside_those_modules(stage: str) -> None:
+    """A page template, a table of names: whatever lies in a room or package can be read by its modules."""
+    rooms = {path.parent for path in closure_of(stage)} - {Path("stages"), Path("cytoline")}
+    deps = [Path(path) for path in listed(stage, "deps")]
+    missing = [
+        path.relative_to(ROOT).as_posix()
+        for room in sorted(rooms)
+        for path in tracked(room.as_posix())
+        if path.suffix != ".py" and not any(path.is_relative_to(ROOT / dep) for dep in deps)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_deps_hold_no_module_that_the_stage_does_not_run(stage: str) -> None:
     needless = [
         path
