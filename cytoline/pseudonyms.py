@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from cytoline.command import run
 from cytoline.errors import CytolineError
 
 Domain = Literal["patient", "slide", "file", "annotator"]
@@ -76,7 +77,7 @@ def load_key(path: Path | None = None, repository: Path = Path(".")) -> bytes:
     except OSError:
         raise CytolineError(
             "real images need a pseudonym key and there is none that can be read",
-            f"make one with `cytoline key`, or point {KEY_VARIABLE} at your archive's key file "
+            f"make one with `.venv/bin/python -m cytoline.pseudonyms`, or point {KEY_VARIABLE} at your archive's key file "
             "(outside the repository, mode 0600)",
         ) from None
     if not stat.S_ISREG(mode) or stat.S_IMODE(mode) & 0o077:
@@ -122,3 +123,12 @@ def _refuse_inside(path: Path, repository: Path) -> None:
 
 def _mac(key: bytes, message: str) -> str:
     return hmac.new(key, message.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+
+
+def main() -> None:
+    """Make the pseudonym key if there is none, and say which one there is."""
+    print(ensure_key())
+
+
+if __name__ == "__main__":
+    run(main)
