@@ -27,9 +27,10 @@ from mmengine.registry import OPTIM_WRAPPERS, DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from cytoline import depthwise
 from cytoline.closure import import_closure
 from cytoline.compute import has_fast_bf16, is_chief
-from cytoline.training_hooks import BestOnValidation, EpochSeed, Resumable, Watch
+from cytoline.training_hooks import BestOnValidation, EpochSeed, Frozen, Resumable, Watch
 
 Scope = Literal["mmdet", "mmpretrain"]
 
@@ -93,6 +94,7 @@ def train(
     best = BestOnValidation(schedule.metric, schedule.patience)
     watch = Watch(schedule.epochs, on_epoch)
     resumable = Resumable(resume_from, best, watch)
+    frozen = Frozen(model, config.get("frozen", ()))
     with tempfile.TemporaryDirectory() as work:
         runner = Runner(
             model=model,
@@ -105,7 +107,14 @@ def train(
             optim_wrapper=_optimisation(config, schedule),
             param_scheduler=_rates(schedule),
             default_hooks=dict.fromkeys(("checkpoint", "logger", "timer")),
-            custom_hooks=[*_averaging(schedule), EpochSeed(schedule.seed), resumable, best, watch],
+            custom_hooks=[
+                *_averaging(schedule),
+                EpochSeed(schedule.seed),
+                frozen,
+                resumable,
+                best,
+                watch,
+            ],
             default_scope=scope,
             launcher="pytorch" if "LOCAL_RANK" in os.environ else "none",
             experiment_name=f"cytoline-{next(_RUNNERS)}",
@@ -116,6 +125,7 @@ def train(
         )
         if not torch.cuda.is_available():
             model.to(memory_format=torch.channels_last)
+            depthwise.in_float32(model)
         runner.train()
     state, epoch, value = best.result()
     if is_chief():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 from cytoline import training_state
 from cytoline.compute import seed_everything
@@ -30,6 +30,25 @@ class EpochSeed(Hook):  # type: ignore[misc]
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed Python, NumPy and PyTorch."""
         seed_everything(self.seed * 10_007 + runner.epoch)
+
+
+class Frozen(Hook):  # type: ignore[misc]
+    """Keep modules as they were pre-trained: no gradient, and batch statistics that do not move.
+
+    The first layers know edges and colours, which a few hundred cells cannot teach better, and at full
+    resolution they cost more time than all layers after them.
+    """
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        named = dict(model.named_modules())
+        self.modules = [named[name] for name in names]
+        for module in self.modules:
+            module.requires_grad_(False)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """MMEngine puts the whole model into training mode once an epoch; these go back."""
+        for module in self.modules:
+            module.eval()
 
 
 class BestOnValidation(Hook):  # type: ignore[misc]

@@ -1,6 +1,9 @@
 # EfficientNet-lite0 (Tan & Le 2019; Liu 2020): the default, made for two cores.
 _base_ = ["_base_/training.py"]
 
+# Pre-trained layers that stay as they are (stride 2).
+frozen = ["backbone.timm_model.conv_stem", "backbone.timm_model.bn1", "backbone.timm_model.blocks.0"]
+
 model = dict(
     type="ImageClassifier",
     data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5], to_rgb=False),
