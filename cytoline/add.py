@@ -53,8 +53,8 @@ def add(
         str | None, typer.Option(help="each-file, column:NAME, or a regular expression on the path with a group")
     ] = None,
     slide_id: Annotated[str | None, typer.Option(help="the same for slides")] = None,
-    organ: Annotated[str | None, typer.Option()] = None,
-    stain: Annotated[str | None, typer.Option()] = None,
+    organ: Annotated[str | None, typer.Option(help="cervix, thyroid, blood, ...")] = None,
+    stain: Annotated[str | None, typer.Option(help="papanicolaou, giemsa, ...")] = None,
     mpp: Annotated[str | None, typer.Option(help="microns per pixel, or unknown")] = None,
     license: Annotated[str | None, typer.Option(help="SPDX name if there is one")] = None,  # noqa: A002 - the option
     legal_basis: Annotated[str | None, typer.Option(help="why the images may be used: consent, public, ...")] = None,

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cytoline.add import add
 from cytoline.errors import CytolineError
-from cytoline.registration import list_source
+from cytoline.registration import all_or_nothing, list_source, track_with_dvc
 from cytoline.sources.schema import load_source
 from tests.planted_sources import SHARED, bytes_below, picture, project, voc
 
@@ -162,19 +162,25 @@ def test_dvc_tracks_the_folder_and_pushes_it_nowhere_or_to_secure(place: Path, d
 def test_a_failing_dvc_takes_everything_back(place: Path, delivery: Path) -> None:
     subprocess.run(["git", "init", "--quiet"], check=True)
     assert dvc("init", "--quiet").returncode == 0
-    Path("data/incoming/new.dvc.lock").mkdir()
+    before = project_files(place)
+
+    with pytest.raises(KeyboardInterrupt), all_or_nothing() as undo:
+        track_with_dvc(shutil.copytree(delivery / "Annotations", "data/incoming/other"), undo)
+        assert Path("data/incoming/other.dvc").is_file()
+        raise KeyboardInterrupt
+    shutil.rmtree("data/incoming/other")
+    assert project_files(place) == before, "neither the .dvc file nor the line in .gitignore stays"
+
     Path(".dvc/config").write_text("[core\n")
-    before = {name: content for name, content in bytes_below(place).items() if not name.startswith(".git/")}
     with pytest.raises(CytolineError, match=r"`dvc .*` failed"):
         call(delivery, "--name", "new")
-    after = {
-        name: content for name, content in bytes_below(place).items() if not name.startswith((".git/", ".cytoline/"))
-    }
-    assert {name for name in after if not name.startswith(".dvc/")} == {
-        name for name in before if not name.startswith(".dvc/")
-    }
-    assert after["params.yaml"] == before["params.yaml"]
-    assert not Path("data/incoming/new").exists()
+    assert project_files(place) == before
+
+
+def project_files(place: Path) -> dict[str, bytes]:
+    """What the project holds, without what git, DVC and the memo store keep for themselves."""
+    own = (".git/", ".dvc/", ".cytoline/")
+    return {name: content for name, content in bytes_below(place).items() if not name.startswith(own)}
 
 
 def test_an_interrupt_takes_everything_back(place: Path, delivery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
