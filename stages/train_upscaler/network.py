@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,13 +13,15 @@ CARRIED = 27
 """Features that carry the input through: each of 3 colours at each of 3 x 3 neighbouring pixels."""
 
 
-def new_network(factor: int, features: int, blocks: int) -> Any:
+def new_network(factor: int, features: int, blocks: int, mean: Sequence[float] = (0.5, 0.5, 0.5)) -> Any:
     """A network whose output is, before any training, the bicubic enlargement of its input.
 
-    Pixels are not negative, so PReLU passes them unchanged: the first layer copies each pixel's 3 x 3
-    neighbours into ``CARRIED`` features, the middle layers hand these on, and the last 3 x 3 layer sees
-    5 x 5 pixels, which is all that a bicubic kernel needs.  Training then has only to learn what a filter
-    cannot do; from random weights the same number of steps does not even reach the filter.
+    The first layer copies each pixel's 3 x 3 neighbours, less the ``mean`` colour (0..1), into ``CARRIED``
+    features; the middle layers hand these on (a PReLU of slope 1 changes nothing), and the last 3 x 3 layer
+    sees 5 x 5 pixels, which is all that a bicubic kernel needs.  Training then has only to learn what a
+    filter cannot do; from random weights the same number of steps does not even reach the filter.  The mean
+    is taken off because Adam's first steps all have one size: on features that are far from 0 they would
+    shift every pixel at once and destroy the start.
     """
     if features <= CARRIED:
         raise ValueError(f"more than {CARRIED} features are needed")
@@ -29,8 +32,10 @@ def new_network(factor: int, features: int, blocks: int) -> Any:
         for layer in middle:
             layer.weight[:CARRIED] = 0
             layer.weight[range(CARRIED), range(CARRIED), 1, 1] = 1
-        for layer in (first, *middle):
             layer.bias[:CARRIED] = 0
+        first.bias[:CARRIED] = -torch.tensor(mean).repeat_interleave(9)
+        for slopes in (layer.weight for layer in net.body if isinstance(layer, torch.nn.PReLU)):
+            slopes[:CARRIED] = 1
         last.bias.zero_()
         last.weight.zero_()
         last.weight[:, :CARRIED] = _enlarging(factor)

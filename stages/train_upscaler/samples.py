@@ -45,6 +45,13 @@ def load(patches: Iterable[PatchRecord], shards: Shards) -> list[Cell]:
     return [cell for cell in cells if min(cell.pixels.shape[:2]) >= MIN_SIDE]
 
 
+def mean_colour(cells: Sequence[Cell]) -> list[float]:
+    """Mean red, green and blue of all pixels, 0..1."""
+    sums = np.sum([cell.pixels.reshape(-1, 3).sum(axis=0, dtype=np.int64) for cell in cells], axis=0)
+    pixels = sum(cell.pixels.size // 3 for cell in cells)
+    return [float(level) / pixels / 255 for level in sums]
+
+
 def shrink(large: RGB, factor: int) -> tuple[RGB, RGB]:
     """The patch cut to a multiple of ``factor``, and its area average: one small pixel per factor x factor."""
     height, width = (side // factor * factor for side in large.shape[:2])

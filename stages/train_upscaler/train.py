@@ -22,11 +22,12 @@ from cytoline.errors import CytolineError
 from cytoline.params import Params, load_seed
 from cytoline.patches import read_patches
 from cytoline.progress import Bar
+from cytoline.provenance import dvc_digest
 from cytoline.shards import Shards
 from cytoline.upscaling import Network
 from stages.train_upscaler.measure import compare, score
 from stages.train_upscaler.network import CARRIED, new_network
-from stages.train_upscaler.samples import Cell, choose, degrade, load, random_squares
+from stages.train_upscaler.samples import Cell, choose, degrade, load, mean_colour, random_squares
 
 CHECKS = 8
 """How often the network is judged on validation patches; the best of these is kept."""
@@ -86,7 +87,9 @@ def fit(
     log_epoch: Callable[[int, Mapping[str, float]], None],
 ) -> Trained:
     """Minimise the L1 distance for a fixed number of steps; keep the weights that did best on validation."""
-    net = new_network(params.factor, params.features, params.blocks).to(device, memory_format=torch.channels_last)
+    net = new_network(params.factor, params.features, params.blocks, mean_colour(cells.train)).to(
+        device, memory_format=torch.channels_last
+    )
     optimizer = torch.optim.Adam(net.parameters(), lr=params.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, params.learning_rate, total_steps=params.steps + 1, pct_start=0.1
@@ -211,6 +214,6 @@ def main(
     with tracking.stage_run("train_upscaler", params.model_dump(), {"patches": patches}) as run:
         trained = fit(cells, params, seed, device, run.log_epoch)
         figures = _figures(trained, cells, params, seed, device)
-        card = _card(params, seed, figures, {"patches": tracking.digest(patches)})
+        card = _card(params, seed, figures, {"patches": dvc_digest(patches)})
         models.save_model(out, trained.state, _config(params), card, trained.history)
         run.log_model(out, "cytoline-upscaler")
