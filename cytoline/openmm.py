@@ -7,8 +7,11 @@ imported without a module `mmcv._ext`.  ``register()`` puts one there whose func
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from types import ModuleType
@@ -60,3 +63,11 @@ def register() -> None:
     for name in mmcv_ops.__all__:
         setattr(module, name, getattr(mmcv_ops, name))
     sys.modules[EXTENSION] = module
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Import and build OpenMMLab models without what they announce about services that are not used."""
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
+    with redirect_stdout(io.StringIO()):
+        yield

@@ -27,7 +27,7 @@ from mmengine.registry import OPTIM_WRAPPERS, DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from cytoline import depthwise
+from cytoline import depthwise, openmm
 from cytoline.closure import import_closure
 from cytoline.compute import has_fast_bf16, is_chief
 from cytoline.training_hooks import BestOnValidation, EpochSeed, Frozen, Resumable, Watch
@@ -135,16 +135,16 @@ def train(
 
 def build_model(scope: Scope, config: Config) -> nn.Module:
     """Build ``config.model`` from the registry of ``scope`` and initialise what has no pre-trained weights."""
-    if scope == "mmdet":
-        import mmdet.models  # noqa: F401
-        import mmpretrain.models
-        from mmdet.registry import MODELS
-    else:
+    with openmm.quiet():
+        # MMDetection's configs take backbones from MMPretrain.
         import mmpretrain.models  # noqa: F401
         from mmpretrain.registry import MODELS
+
+        if scope == "mmdet":
+            import mmdet.models  # noqa: F401
+            from mmdet.registry import MODELS
     # Else MMEngine reports how each single tensor was initialised.
     MMLogger.get_instance("cytoline", logger_name="cytoline", log_level="ERROR")
-    DefaultScope.get_instance(f"build-{scope}", scope_name=scope)
     with _scope(scope):
         model: nn.Module = MODELS.build(ConfigDict(config.model))
         initialise = getattr(model, "init_weights", None)

@@ -24,7 +24,9 @@ from cytoline import models, pretrained, tracking  # noqa: E402
 from cytoline.compute import ComputeParams, is_chief, prepare_torch  # noqa: E402
 from cytoline.provenance import dvc_digest  # noqa: E402
 from cytoline.training import Schedule, Trained, build_model, fingerprint, train, versions  # noqa: E402
-from stages.train_detector.fields import rows_of  # noqa: E402
+
+with openmm.quiet():
+    from stages.train_detector.fields import rows_of
 
 CONFIGS = Path("configs/detector")
 RESUME = Path(".cytoline/resume")
