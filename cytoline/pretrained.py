@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import re
 import shutil
 import urllib.request
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cytoline.errors import CytolineError
-from cytoline.models import WEIGHTS, load_state, read_card
+from cytoline.models import WEIGHTS, read_card
 
 TABLE = Path("configs/weights.yaml")
 CACHE = Path(".cytoline/weights")
@@ -69,9 +70,9 @@ class Origin(BaseModel):
 def initialise(model: nn.Module, config: str, weights: str, table: Path = TABLE, cache: Path = CACHE) -> Origin | None:
     """Fill ``model`` (built from configuration ``config``) with the weights that the param ``weights`` asks for.
 
-    ``weights`` is "none" (random, gives None), "default" (the entry of ``table``), a path of a .safetensors or
-    .pth file or of a model folder, or an https address; the last two kinds take "#sha256" at their end, which an
-    address needs.
+    ``weights`` is "none" (random, gives None), "default" (the entry of ``table``), or PLACE#SHA256 with the path
+    of a .safetensors or .pth file or of a model folder, or an https address.  The digest is part of the param, so
+    that DVC trains again when the file is another one.
     """
     if weights == "none":
         return None
@@ -165,26 +166,19 @@ def fetch_weights(source: str, sha256: str, cache: Path = CACHE) -> Path:
     return target
 
 
-def read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
     """The tensors of a .safetensors or published .pth file, after checking its digest (whole or beginning).
 
     This is the only place of the project that opens a pickle.  Published weights come in no other form, so it
     uses PyTorch's restricted reader (weights_only: tensors and plain containers, no code) on a file whose
     sha256 is known.  What cytoline writes itself is safetensors.
     """
+    _check_digest(path, sha256)
     if path.suffix == ".safetensors":
-        if sha256 is not None:
-            _check_digest(path, sha256)
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise CytolineError(f"the weights file is no safetensors file: {error}", "fetch it again") from None
-    if sha256 is None:
-        raise CytolineError(
-            "a .pth file of weights is only read when its sha256 is given",
-            "set the param to PATH#SHA256 (`sha256sum PATH` prints it; compare it with the publisher's)",
-        )
-    _check_digest(path, sha256)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file made to do harm, or cut off, can fail in any way
@@ -212,20 +206,22 @@ def _default_state(config: str, entry: Published, cache: Path) -> tuple[Origin, 
 
 def _own_state(weights: str, cache: Path) -> tuple[Origin, dict[str, Tensor]]:
     source, _, sha256 = weights.partition("#")
-    if "://" in source and not sha256:
+    folder = Path(source) if "://" not in source and Path(source).is_dir() else None
+    place = source if folder is None else str(folder / WEIGHTS)
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        digest = _sha256(Path(place)) if Path(place).is_file() else "SHA256"
         raise CytolineError(
-            "weights from an address need their sha256", "set the param to https://...#SHA256 (64 hexadecimal digits)"
+            "weights of your own need their sha256 (64 hexadecimal digits) after a # sign",
+            f"set the param to the same place with `#{digest}` at its end; compare it with the publisher's",
         )
-    if Path(source).is_dir():
-        digest = read_card(Path(source)).files[WEIGHTS]
-        return Origin(name="initial weights: a cytoline model", digest=digest), load_state(Path(source))
-    path = fetch_weights(source, sha256, cache)
-    return Origin(name="initial weights: own file", digest=_sha256(path)), read_weights(path, sha256 or None)
+    path = fetch_weights(place, sha256, cache)
+    name = "own file" if folder is None else f"{read_card(folder).name} trained before"
+    return Origin(name=f"initial weights: {name}", digest=_sha256(path)), read_weights(path, sha256)
 
 
 def _download(url: str, target: Path) -> None:
     remedy = (
-        f"download {url} where there is a connection, put the file here and set the param to its PATH#SHA256; "
+        f"download {url} where there is a connection, put the file here and set the param to PATH#SHA256; "
         "or set the param `weights: none` to start from random values"
     )
     if not url.startswith("https://"):

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 from torch import nn
 
-from cytoline import pretrained
+from cytoline import models, pretrained
 from cytoline.errors import CytolineError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -98,12 +98,12 @@ def test_none_leaves_the_model_alone(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_an_own_safetensors_file_needs_no_digest_and_takes_the_prefix(tmp_path: Path) -> None:
+def test_an_own_safetensors_file_takes_the_prefix(tmp_path: Path) -> None:
     source = nn.Linear(4, 3)
     path = tmp_path / "own.safetensors"
     save_file(source.state_dict(), path)
     model = _model()
-    pretrained.initialise(model, "tiny", str(path), _table(tmp_path, sha256="0" * 8, prefix="0."))
+    pretrained.initialise(model, "tiny", f"{path}#{_digest(path)}", _table(tmp_path, sha256="0" * 8, prefix="0."))
     assert torch.equal(model[0].weight, source.weight)  # type: ignore[index]
 
 
@@ -111,7 +111,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_file({"0.weight": torch.zeros(9, 9), "0.bias": torch.zeros(3)}, path)
     with pytest.raises(CytolineError, match=r"0\.weight"):
-        pretrained.initialise(_model(), "tiny", str(path), _table(tmp_path, sha256="0" * 8))
+        pretrained.initialise(_model(), "tiny", f"{path}#{_digest(path)}", _table(tmp_path, sha256="0" * 8))
 
 
 def test_published_weights_with_more_than_the_model_are_refused(tmp_path: Path) -> None:
@@ -142,13 +142,45 @@ def test_a_pickle_that_runs_code_is_refused_even_with_the_right_digest(tmp_path:
     assert victim.exists(), "the file would not have done any harm: the test proves nothing"
 
 
-def test_a_pth_file_is_not_opened_without_its_digest(tmp_path: Path) -> None:
+def test_an_own_file_is_not_opened_without_its_digest(tmp_path: Path) -> None:
     path = tmp_path / "own.pth"
-    torch.save({"a": torch.zeros(1)}, path)
-    with pytest.raises(CytolineError, match="sha256"):
-        pretrained.initialise(_model(), "tiny", str(path), _table(tmp_path, sha256="0" * 8))
+    torch.save({"0.weight": torch.zeros(3, 4), "0.bias": torch.zeros(3)}, path)
+    table = _table(tmp_path, sha256="0" * 8)
+    with pytest.raises(CytolineError, match="sha256") as caught:
+        pretrained.initialise(_model(), "tiny", str(path), table)
+    assert f"#{_digest(path)}" in caught.value.remedy
+    model = _model()
+    pretrained.initialise(model, "tiny", f"{path}#{_digest(path)}", table)
+    assert model[0].weight.abs().sum() == 0  # type: ignore[index]
     with pytest.raises(CytolineError, match="not the expected one"):
-        pretrained.read_weights(path, "0" * 64)
+        pretrained.initialise(model, "tiny", f"{path}#{'0' * 64}", table)
+    with pytest.raises(CytolineError, match="cannot be read"):
+        pretrained.initialise(model, "tiny", f"{tmp_path / 'gone.pth'}#{'0' * 64}", table)
+
+
+def test_training_goes_on_from_a_model_folder(tmp_path: Path) -> None:
+    source = _model()
+    port = models.Port(name="x", shape=(4,), dtype="float32", meaning="anything")
+    card = models.ModelCard(
+        name="cell detector",
+        version="1",
+        stage="detector",
+        intended_use="a test",
+        limits=("all",),
+        inputs=(port,),
+        outputs=(port,),
+        training_data={"none": "0" * 32},
+        metrics={},
+        versions={"torch": torch.__version__},
+        seed=0,
+    )
+    saved = models.save_model(tmp_path / "m", source.state_dict(), "x = 1", card, [])
+    model = _model()
+    weights = f"{tmp_path / 'm'}#{saved.files[models.WEIGHTS]}"
+    origin = pretrained.initialise(model, "tiny", weights, _table(tmp_path, sha256="0" * 8))
+    assert torch.equal(model[1].weight, source[1].weight)  # type: ignore[index]
+    assert origin is not None
+    assert origin.name == "initial weights: cell detector trained before"
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", pickle.dumps({"a": 1}), pickle.dumps([1, 2])])
