@@ -131,7 +131,7 @@ def _tag(
 
 def _svg_tag(mark: Mark, x: float, y: float, unit: float) -> str:
     size = 7 * unit
-    width, height = (0.6 * len(mark.text) + 0.6) * size, 1.35 * size
+    width, height = (0.66 * len(mark.text) + 0.6) * size, 1.35 * size
     top = y - height if y >= height else y
     words = Markup("{}").format(mark.text)
     return (

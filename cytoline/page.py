@@ -43,7 +43,7 @@ nav a:hover{text-decoration:underline}
 section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:1.4rem 1.5rem;margin:1.2rem 0}
 .notice{border-left:4px solid var(--warn);background:var(--warnbg);padding:.7rem 1rem;border-radius:4px;margin:.8rem 0}
 .notice p{margin:.15rem 0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:.9rem;margin:1rem 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,280px),1fr));gap:.9rem;margin:1rem 0}
 .tile{border:1px solid var(--line);border-radius:8px;padding:.9rem 1rem;background:var(--card)}
 .tile b{display:block;font-size:1.9rem;line-height:1.15;font-variant-numeric:tabular-nums;font-weight:650}
 .tile .name{font-weight:600}
@@ -51,11 +51,12 @@ section{background:var(--card);border:1px solid var(--line);border-radius:10px;p
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.93rem;font-variant-numeric:tabular-nums;margin:.4rem 0 .8rem}
 caption{text-align:left;padding:.2rem 0 .4rem;caption-side:top}
-th,td{padding:.32rem .75rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+th,td{padding:.32rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 td.words{text-align:left;white-space:normal}
 thead th{color:var(--soft);font-weight:600;border-bottom:2px solid var(--line)}
-tbody th{font-weight:500}
+tbody th{font-weight:500;white-space:normal}
+.tight th[scope=row]{min-width:7rem}
 tr.total>*{font-weight:650;border-top:2px solid var(--line)}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:1.2rem 1.6rem;
 align-items:start}
@@ -87,6 +88,10 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 code{font:.9em ui-monospace,"DejaVu Sans Mono",Menlo,monospace}
 footer{color:var(--soft);font-size:.9rem;padding:1rem 0 3rem}
 @media print{
+@page{margin:13mm}main,.wide{max-width:none;padding:0}
+.two,.three{grid-template-columns:1fr 1fr}.tiles{grid-template-columns:1fr 1fr 1fr}
+.cells{grid-template-columns:repeat(6,1fr)}.pairs{grid-template-columns:repeat(4,1fr)}
+details::details-content{content-visibility:visible;block-size:auto}table{font-size:8.3pt}
 :root{color-scheme:light;--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb;--tint:#fff;--accent:#000;
 --s1:#175e7a;--s2:#c2571a;--s3:#5b7f2b;--s4:#8a3f8f;--s5:#a8871a;--s6:#6b7280;--warn:#9a3412;--warnbg:#fff}
 nav,.skip{display:none}body{font-size:10.5pt}section{border:0;padding:0;margin:1.2rem 0}
@@ -104,6 +109,6 @@ def render(template: str, **values: Any) -> str:
     return page if page.endswith("\n") else page + "\n"
 
 
-def template_of(module: str) -> str:
-    """The text of ``page.html.j2`` beside a module's file."""
-    return (Path(module).parent / "page.html.j2").read_text(encoding="utf-8")
+def template_of(path: Path) -> str:
+    """The text of a template file."""
+    return path.read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from cytoline.taxonomy import Taxonomy
 
 SAMPLE_FIELDS = 3
 GALLERY = 12
-MISTAKES = 8
+MISTAKES = 12
 _FIELD_PX = 900
 _PATCH_PX = 200
 _GREY = "#6b7280"
@@ -162,7 +162,7 @@ def _sample(number: int, record: Record, field: Case, cases: Sequence[Case], cle
     right = sum(case["truth"] == case["predicted"] for case in shown)
     words = (
         f"{field['found']} of {field['cells']} cells found, {right} of them graded as annotated; "
-        f"{field['false_positives']} detections without a cell"
+        f"{_many(field['false_positives'], 'detection')} without a cell"
     )
     href = f"field-{number}"
     image = Markup('<image id="{}" href="{}" width="{}" height="{}"/>').format(
@@ -181,6 +181,10 @@ def _framed(record: Record, image: Markup, marks: Markup, words: str) -> Markup:
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}</svg>').format(
         record.width, record.height, words, image, marks
     )
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _colour(taxonomy: Taxonomy, label: str) -> str:

@@ -54,6 +54,7 @@ def about_data(raw: Path, clean: Path, quarantine: Path, split: Path, augmented:
     return {
         "taxonomy": taxonomy,
         "splits": tables.split_table(records, sides, taxonomy),
+        "warnings": [str(line) for line in read_if_there(split / "summary.json").get("warnings", [])],
         "sources": tables.source_table(records, read_if_there(raw / "collected.json")),
         "anonymization": tables.flat_counts(read_if_there(clean / "summary.json")),
         "quarantined": tables.reasons_in(quarantine / "quarantine.jsonl"),
@@ -104,7 +105,7 @@ def about_cells(
         "pairs": gallery.patch_pairs(read_patches(upscaled), judged, native, enlarged, taxonomy),
         "wrong": gallery.wrong_grades(cases, enlarged, taxonomy),
         "missed": gallery.missed_cells(cases, threshold, enlarged, taxonomy),
-        "false": gallery.false_alarms(cases, threshold, enlarged, taxonomy),
+        "alarms": gallery.false_alarms(cases, threshold, enlarged, taxonomy),
     }
 
 
@@ -127,4 +128,4 @@ def main(
     folders = {"detector": detector, "upscaler": upscaler, "classifier": classifier}
     values = data | about_models(metrics, folders, data["taxonomy"])
     values |= about_cells(clean, split, patches, upscaled, metrics, data["taxonomy"])
-    atomic.write_text(out, render(template_of(__file__), **values))
+    atomic.write_text(out, render(template_of(Path(__file__).with_name("page.html.j2")), **values))

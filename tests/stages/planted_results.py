@@ -158,7 +158,7 @@ def model(folder: Path, stage: str, untrained: str | None = None) -> None:
         classes=(*CLASSES, "background") if stage == "classifier" else (),
         settings={"upscale": {"method": "lanczos", "factor": 2, "context": 1.5, "min_px": 16}},
         training_data={"planted": "md5:0123456789abcdef"},
-        metrics={"psnr_model": 31.5, "psnr_bicubic": 30.25, "ssim_model": 0.9, "ssim_bicubic": 0.88}
+        metrics={"psnr": 31.5, "psnr_low": 31.25, "psnr_high": 31.75, "bicubic_psnr": 30.25, "bicubic_ssim": 0.875}
         if stage == "upscaler"
         else {"val_score": 0.5},
         versions={"torch": "0"},
