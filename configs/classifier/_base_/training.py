@@ -7,7 +7,7 @@ train_pipeline = [
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     dict(type="RandomFlip", prob=0.5, direction="vertical"),
     dict(type="QuarterTurn"),
-    dict(type="ColorJitter", brightness=0.15, contrast=0.15, saturation=0.2, hue=0.03),
+    dict(type="ColorJitter", brightness=0.15, contrast=0.15, saturation=0.2, hue=0.03, backend="cv2"),
     dict(type="PackInputs", meta_keys=()),
 ]
 test_pipeline = [
