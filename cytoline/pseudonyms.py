@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import typer
+
 from cytoline.command import run
 from cytoline.errors import CytolineError
 
@@ -67,7 +69,7 @@ def key_path(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(named) if named else Path.home() / ".config" / "cytoline" / "pseudonym.key"
 
 
-def load_key(path: Path | None = None, repository: Path = Path(".")) -> bytes:
+def load_key(path: Path | None = None, repository: Path = Path()) -> bytes:
     """Read the key.  Refuses one that is missing, short, readable by others, or inside ``repository``."""
     path = path or key_path()
     _refuse_inside(path, repository)
@@ -77,8 +79,8 @@ def load_key(path: Path | None = None, repository: Path = Path(".")) -> bytes:
     except OSError:
         raise CytolineError(
             "real images need a pseudonym key and there is none that can be read",
-            f"make one with `.venv/bin/python -m cytoline.pseudonyms`, or point {KEY_VARIABLE} at your archive's key file "
-            "(outside the repository, mode 0600)",
+            "make one with `.venv/bin/python -m cytoline.pseudonyms`, or, if this archive has one, point "
+            f"{KEY_VARIABLE} at its file (outside the repository, mode 0600)",
         ) from None
     if not stat.S_ISREG(mode) or stat.S_IMODE(mode) & 0o077:
         raise CytolineError(
@@ -97,7 +99,7 @@ def load_key(path: Path | None = None, repository: Path = Path(".")) -> bytes:
     return key
 
 
-def ensure_key(path: Path | None = None, repository: Path = Path(".")) -> str:
+def ensure_key(path: Path | None = None, repository: Path = Path()) -> str:
     """Make a key where there is none (mode 0600, never over another).  Returns one line that describes it."""
     path = path or key_path()
     _refuse_inside(path, repository)
@@ -127,7 +129,7 @@ def _mac(key: bytes, message: str) -> str:
 
 def main() -> None:
     """Make the pseudonym key if there is none, and say which one there is."""
-    print(ensure_key())
+    typer.echo(ensure_key())
 
 
 if __name__ == "__main__":
