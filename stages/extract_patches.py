@@ -127,14 +127,15 @@ def plan(
     return sorted([p for p in found if p.origin != "background"] + kept, key=lambda p: p.patch_id)
 
 
-def summary(patches: Iterable[PatchRecord]) -> str:
-    """Counts by split, origin and label as JSON."""
+def summary(patches: Iterable[PatchRecord], how: Cut) -> str:
+    """Counts by split, origin and label, and how the patches were cut, as JSON."""
     counts = Counter((p.split, p.origin, p.label or "unmatched") for p in patches)
     rows = [
         {"split": split, "origin": origin, "label": label, "patches": count}
         for (split, origin, label), count in sorted(counts.items())
     ]
-    return json.dumps({"patches": sum(counts.values()), "counts": rows}, indent=1, sort_keys=True) + "\n"
+    told = {"patches": sum(counts.values()), "counts": rows, "cut": how.model_dump()}
+    return json.dumps(told, indent=1, sort_keys=True) + "\n"
 
 
 def main(
@@ -161,7 +162,7 @@ def main(
             folder, ((name, blob.read()) for _, blobs in results for name, blob in blobs.items()), params.shards
         )
         write_patches(folder, patches)
-        atomic.write_text(folder / "summary.json", summary(patches))
+        atomic.write_text(folder / "summary.json", summary(patches, pixels))
 
 
 if __name__ == "__main__":

@@ -122,8 +122,14 @@ def main(
     with atomic.rebuilt_folder(out) as folder:
         write_shards(folder, entries(jobs, enlarging, ComputeParams.load()), _shard_count(patches))
         (folder / PATCHES).write_bytes((patches / PATCHES).read_bytes())
-        method = {"method": params.method, "factor": enlarging.factor, "weights_sha256": digest}
+        method = {"method": params.method, "factor": enlarging.factor, "weights_sha256": digest, **_cut(patches)}
         atomic.write_text(folder / "method.json", json.dumps(method, indent=1, sort_keys=True) + "\n")
+
+
+def _cut(patches: Path) -> dict[str, object]:
+    """How the patches were cut: who grades new images must cut and enlarge them in the same way."""
+    told = patches / "summary.json"
+    return dict(json.loads(told.read_text(encoding="utf-8"))["cut"]) if told.is_file() else {}
 
 
 def _shard_count(patches: Path) -> int:

@@ -129,6 +129,7 @@ def test_the_summary_counts_every_patch(planted: Path) -> None:
     summary = json.loads((planted / OUT / "summary.json").read_text())
     assert summary["patches"] == len(patches) == sum(row["patches"] for row in summary["counts"]) == 6
     assert {"split": "val", "origin": "detected", "label": "unmatched", "patches": 1} in summary["counts"]
+    assert summary["cut"] == {"context": 1.5, "min_px": 16}
 
 
 def test_a_second_run_and_a_new_neighbour_leave_patches_as_they_were(planted: Path) -> None:

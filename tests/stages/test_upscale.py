@@ -73,6 +73,7 @@ def _run(folder: Path, **params: object) -> Shards:
 def test_every_patch_is_there_with_its_name_and_larger(tmp_path: Path, method: str, times: int) -> None:
     _plant(tmp_path)
     _weights(tmp_path)
+    (tmp_path / PATCH_FOLDER / "summary.json").write_text('{"cut": {"context": 1.4, "min_px": 24}}')
     made = _run(tmp_path, method=method, file=str(MODEL / "weights.safetensors") if method == "file" else "")
     before = Shards(tmp_path / PATCH_FOLDER)
     assert set(made) == set(before)
@@ -82,6 +83,7 @@ def test_every_patch_is_there_with_its_name_and_larger(tmp_path: Path, method: s
     assert (tmp_path / OUT / PATCHES).read_bytes() == (tmp_path / PATCH_FOLDER / PATCHES).read_bytes()
     told = json.loads((tmp_path / OUT / "method.json").read_text())
     assert (told["method"], told["factor"]) == (method, times)
+    assert (told["context"], told["min_px"]) == (1.4, 24)
     assert (told["weights_sha256"] is None) == (method in {"none", "lanczos"})
 
 
