@@ -1,12 +1,13 @@
 # RTMDet (Lyu et al. 2022, arXiv 2212.07784) on EfficientNet-lite0: the default, made for two cores.
 _base_ = ["_base_/training.py"]
 
-# Pre-trained layers that stay as they are (strides 2 and 4).
+# Pre-trained layers that stay as they are (strides 2 to 8).
 frozen = [
     "backbone.timm_model.conv_stem",
     "backbone.timm_model.bn1",
     "backbone.timm_model.blocks.0",
     "backbone.timm_model.blocks.1",
+    "backbone.timm_model.blocks.2",
 ]
 
 model = dict(
