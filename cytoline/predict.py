@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,7 +22,9 @@ from cytoline.errors import CytolineError
 from cytoline.images import RGB, UnreadableImage, png_bytes, read_image
 from cytoline.predict_page import Colours, Looked, page
 from cytoline.progress import track
-from cytoline.screening import Finding, Screener
+
+if TYPE_CHECKING:
+    from cytoline.screening import Finding
 
 DEFAULT_SCORE = 0.3
 _METRICS = Path("metrics/detector.json")
@@ -152,6 +154,9 @@ def predict(
     from cytoline.compute import core_count, prepare_torch
 
     prepare_torch(0, core_count())
+    # PyTorch takes seconds to load: `cytoline --help` and the other commands do without it.
+    from cytoline.screening import Screener
+
     screener = Screener(models, upscaler_file)
     score = working_score() if min_score is None else min_score
     colours = Colours.for_classes(screener.classes)

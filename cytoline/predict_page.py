@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from cytoline.drawing import fitted, jpeg_uri
 from cytoline.errors import CytolineError
 from cytoline.page import render, template_of
-from cytoline.screening import Finding
 from cytoline.taxonomy import TAXONOMIES, Taxonomy
+
+if TYPE_CHECKING:
+    from cytoline.screening import Finding
 
 CELLS_SHOWN = 24
 _PATCH_PX = 180
