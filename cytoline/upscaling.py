@@ -30,6 +30,9 @@ WEIGHTS = "weights.safetensors"
 BATCH_PIXELS = 512 * 512
 """Input pixels that go through a network at once: bounds its memory whatever the patches' sizes."""
 
+BORDER = 4
+"""Pixels by which a patch is continued before it enters a network, whose zero padding would darken the edge."""
+
 
 class Upscaler(Protocol):
     """What every method gives."""
@@ -108,10 +111,12 @@ class Network:
     def _batch(self, stack: NDArray[np.uint8]) -> NDArray[np.uint8]:
         import torch
 
+        edge = BORDER * self.factor
         with torch.inference_mode():
             inputs = torch.from_numpy(stack).to(self._device).permute(0, 3, 1, 2).float().div_(255)
-            outputs = self._net(inputs.contiguous(memory_format=torch.channels_last))
-            levels = outputs.float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
+            padded = torch.nn.functional.pad(inputs, (BORDER,) * 4, mode="replicate")
+            outputs = self._net(padded.contiguous(memory_format=torch.channels_last))
+            levels = outputs[..., edge:-edge, edge:-edge].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
         return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
 
 

@@ -20,8 +20,8 @@ def new_network(factor: int, features: int, blocks: int, mean: Sequence[float] =
     features; the middle layers hand these on (a PReLU of slope 1 changes nothing), and the last 3 x 3 layer
     sees 5 x 5 pixels, which is all that a bicubic kernel needs.  Training then has only to learn what a
     filter cannot do; from random weights the same number of steps does not even reach the filter.  The mean
-    is taken off because Adam's first steps all have one size: on features that are far from 0 they would
-    shift every pixel at once and destroy the start.
+    is taken off because Adam's first steps all have one size: on features far from 0 they shift every pixel
+    at once, and the first hundred steps would only repair that.
     """
     if features <= CARRIED:
         raise ValueError(f"more than {CARRIED} features are needed")

@@ -56,6 +56,16 @@ def test_compact_and_file_read_the_same_network(tmp_path: Path) -> None:
     assert np.array_equal(compact.enlarge(_patch()), file.enlarge(_patch()))
 
 
+def test_a_network_does_not_darken_the_edge(tmp_path: Path) -> None:
+    """A net of averages: with its own zero padding the outermost pixels would lose brightness."""
+    net = Compact(num_in_ch=3, num_out_ch=3, num_feat=8, num_conv=1, upscale=2, act_type="prelu")
+    for value in net.state_dict().values():
+        value.fill_(1 / 90)
+    save_file(net.state_dict(), tmp_path / WEIGHTS)
+    shown = open_upscaler("compact", 2, tmp_path).enlarge(np.full((9, 9, 3), 100, dtype=np.uint8))
+    assert shown.min() == shown.max()
+
+
 def test_lanczos_keeps_a_flat_patch_flat() -> None:
     flat = np.full((10, 10, 3), 137, dtype=np.uint8)
     assert (open_upscaler("lanczos", 4).enlarge(flat) == 137).all()

@@ -46,7 +46,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "blocks": 1,
         "steps": 12,
         "batch": 4,
-        "patch_px": 16,
+        "patch_px": 48,
         "learning_rate": 0.001,
         "max_patches": 50,
     },

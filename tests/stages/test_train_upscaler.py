@@ -71,8 +71,9 @@ def _run(folder: Path, **params: object) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def quiet_tracking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+def no_tracking_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers there: training warns once and goes on, and no test waits for a database to be made."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("factor", [2, 4])
@@ -89,7 +90,7 @@ def test_an_untrained_network_is_bicubic(factor: int) -> None:
 
 def test_training_lowers_the_loss_and_beats_the_start(tmp_path: Path) -> None:
     _plant(tmp_path, {"train": 12, "val": 4, "test": 4})
-    folder = _run(tmp_path, steps=60, learning_rate=0.002)
+    folder = _run(tmp_path, steps=40, learning_rate=0.001)
     history = json.loads((folder / "history.json").read_text())
     card = read_card(folder)
     assert history[-1]["val_psnr"] > history[0]["val_psnr"]
