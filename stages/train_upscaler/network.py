@@ -26,7 +26,8 @@ def new_network(factor: int, features: int, blocks: int, mean: Sequence[float] =
     if features <= CARRIED:
         raise ValueError(f"more than {CARRIED} features are needed")
     net = Compact(num_in_ch=3, num_out_ch=3, num_feat=features, num_conv=blocks, upscale=factor, act_type="prelu")
-    first, *middle, last = (layer for layer in net.body if isinstance(layer, torch.nn.Conv2d))
+    layers: list[Any] = [layer for layer in net.body if isinstance(layer, torch.nn.Conv2d)]
+    first, *middle, last = layers
     with torch.no_grad():
         first.weight[:CARRIED] = _neighbours()
         for layer in middle:

@@ -138,7 +138,7 @@ def _step(net: Any, optimizer: torch.optim.Optimizer, large: Tensor, factor: int
         # The zero padding spoils the edge; in use the patch is continued there (cytoline.upscaling).
         loss = F.l1_loss(net(small)[..., edge, edge].float(), large[..., edge, edge])
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward(loss)
     optimizer.step()
     return float(loss.detach())
 
