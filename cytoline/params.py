@@ -36,6 +36,10 @@ SECTIONS = frozenset(
 """Every top-level key that ``params.yaml`` may have."""
 
 
+PROFILED = frozenset({"detector", "upscaler", "classifier"})
+"""Sections that a profile may change: those of the training stages, which declare ``profiles`` in dvc.yaml."""
+
+
 class Params(BaseModel):
     """Base of every stage's params: ``class UpscaleParams(Params, prefix="upscale")``.
 
@@ -90,13 +94,17 @@ def section_of(loaded: dict[str, Any], prefix: str, path: Path = PARAMS_FILE) ->
     profiles = loaded.get("profiles") or {}
     profile = loaded.get("profile", "cpu")
     if profile not in profiles:
+        raise CytolineError(f"{path}: profile {profile!r} is not defined", f"use one of: {', '.join(sorted(profiles))}")
+    chosen = profiles[profile] or {}
+    if stray := sorted(set(chosen) - PROFILED):
         raise CytolineError(
-            f"{path}: profile {profile!r} is not defined", f"use one of: {', '.join(sorted(profiles))}"
+            f"{path}: profiles.{profile} sets {', '.join(stray)}, which a profile cannot change",
+            f"a profile may set: {', '.join(sorted(PROFILED))}",
         )
     section = loaded.get(prefix)
     if not isinstance(section, dict):
         raise CytolineError(f"{path}: section `{prefix}` is missing", "restore it from git history")
-    over = (profiles[profile] or {}).get(prefix) or {}
+    over = chosen.get(prefix) or {}
     return {**section, **over}
 
 
