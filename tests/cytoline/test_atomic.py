@@ -1,0 +1,39 @@
+"""Whole or absent: what fails half-way leaves the last good state and no litter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cytoline import atomic
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(item.name for item in folder.iterdir())
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    atomic.write_text(tmp_path / "x" / "a.txt", "one")
+    atomic.write_text(tmp_path / "x" / "a.txt", "two")
+    assert (tmp_path / "x" / "a.txt").read_text(encoding="utf-8") == "two"
+    assert names(tmp_path / "x") == ["a.txt"]
+
+
+def test_a_folder_is_rebuilt_without_what_was_there(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        with atomic.rebuilt_folder(tmp_path / "out") as fresh:
+            (fresh / name).write_text(name, encoding="utf-8")
+    assert names(tmp_path / "out") == ["new"]
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("trouble", [ValueError, KeyboardInterrupt, OSError])
+def test_trouble_half_way_leaves_the_last_good_state(tmp_path: Path, trouble: type[BaseException]) -> None:
+    with atomic.rebuilt_folder(tmp_path / "out") as fresh:
+        (fresh / "good").write_text("good", encoding="utf-8")
+    with pytest.raises(trouble), atomic.rebuilt_folder(tmp_path / "out") as fresh:
+        (fresh / "half").write_text("half", encoding="utf-8")
+        raise trouble
+    assert names(tmp_path / "out") == ["good"]
+    assert names(tmp_path) == ["out"]
