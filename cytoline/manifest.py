@@ -74,7 +74,7 @@ def read_manifest(folder_or_file: Path) -> list[Record]:
     """Read and check a manifest.  Raises ``CytolineError`` naming file and line of the first bad record."""
     path = folder_or_file / MANIFEST if folder_or_file.is_dir() else folder_or_file
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = json_rows(path)
     except FileNotFoundError:
         raise CytolineError(f"{path} is missing", "run the stage that makes it: `dvc repro`") from None
     records = []
@@ -101,6 +101,14 @@ def write_manifest(folder_or_file: Path, records: Iterable[Record]) -> None:
 def json_line(value: object) -> str:
     """One line of canonical JSON: sorted keys, no blanks, UTF-8 kept, ``\\n`` at the end."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def json_rows(path: Path) -> list[str]:
+    """The lines of a JSON Lines file.  Only ``\\n`` ends a line: ``str.splitlines`` would also break a text value
+    at the Unicode separators (U+0085, U+2028) that JSON may hold unescaped.
+    """
+    rows = path.read_text(encoding="utf-8").split("\n")
+    return rows[:-1] if rows[-1] == "" else rows
 
 
 def _finite(number: float) -> bool:

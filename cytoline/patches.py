@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cytoline import atomic
 from cytoline.errors import CytolineError
 from cytoline.images import RGB
-from cytoline.manifest import BBox, Id, json_line
+from cytoline.manifest import BBox, Id, json_line, json_rows
 
 PATCHES = "patches.jsonl"
 """Name of the table inside data/patches and data/upscaled."""
@@ -53,7 +53,7 @@ def read_patches(folder: Path) -> list[PatchRecord]:
     """Read and check the table.  Raises ``CytolineError`` naming file and line of the first bad record."""
     path = folder / PATCHES
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = json_rows(path)
     except FileNotFoundError:
         raise CytolineError(f"{path} is missing", "run the stage that makes it: `dvc repro`") from None
     records = []

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cytoline import atomic
 from cytoline.errors import CytolineError
-from cytoline.manifest import json_line
+from cytoline.manifest import json_line, json_rows
 
 INDEX = "index.jsonl"
 DEFAULT_SHARDS = 16
@@ -178,7 +178,7 @@ def _copy(source: IO[bytes], target: IO[bytes], size: int) -> None:
 def _read_index(folder: Path) -> dict[str, Entry]:
     path = folder / INDEX
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = json_rows(path)
     except FileNotFoundError:
         raise CytolineError(f"{path} is missing", "run the stage that makes it: `dvc repro`") from None
     except UnicodeDecodeError:

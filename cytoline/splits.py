@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cytoline import atomic
 from cytoline.errors import CytolineError
-from cytoline.manifest import Id, json_line
+from cytoline.manifest import Id, json_line, json_rows
 
 SPLIT_FILE = "split.jsonl"
 """Name of the table inside data/split."""
@@ -34,7 +34,7 @@ def read_split_rows(folder: Path) -> list[SplitRow]:
     """Read and check the table, sorted by ``image_id``.  Raises ``CytolineError`` with file and line."""
     path = folder / SPLIT_FILE
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = json_rows(path)
     except FileNotFoundError:
         raise CytolineError(f"{path} is missing", "run the stage that makes it: `dvc repro split`") from None
     rows = []

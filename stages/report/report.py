@@ -12,7 +12,7 @@ import typer
 
 from cytoline import atomic
 from cytoline.errors import CytolineError
-from cytoline.manifest import read_manifest
+from cytoline.manifest import json_rows, read_manifest
 from cytoline.models import read_card
 from cytoline.page import render, template_of
 from cytoline.params import load_taxonomy_name
@@ -44,7 +44,7 @@ def read_if_there(path: Path) -> dict[str, Any]:
 
 def read_cases(metrics: Path) -> list[dict[str, Any]]:
     """Per-case results."""
-    return [json.loads(line) for line in (metrics / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in json_rows(metrics / "cases.jsonl")]
 
 
 def about_data(raw: Path, clean: Path, quarantine: Path, split: Path, augmented: Path) -> dict[str, Any]:
@@ -100,6 +100,7 @@ def about_cells(
     native, enlarged = Shards(patches), Shards(upscaled)
     return {
         "judged": judged,
+        "judged_cells": sum(case["kind"] == "cell" for case in cases),
         "threshold": threshold,
         "samples": gallery.sample_fields(read_manifest(clean), cases, clean, taxonomy),
         "pairs": gallery.patch_pairs(read_patches(upscaled), judged, native, enlarged, taxonomy),

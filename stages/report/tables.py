@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cytoline.manifest import Record
+from cytoline.manifest import Record, json_rows
 from cytoline.splits import SPLITS
 from cytoline.taxonomy import Taxonomy
 from stages.report.charts import interval_bar
@@ -141,17 +141,17 @@ def source_table(records: Iterable[Record], collected: Mapping[str, Any]) -> lis
     table = []
     for name in sorted({*by_source, *sources}):
         mine, counts = by_source.get(name, []), sources.get(name, {})
-        files, boxes = counts.get("files", {}), counts.get("boxes", {})
-        reasons = Counter(files.get("reasons", {})) + Counter(boxes.get("reasons", {}))
+        boxes = counts.get("boxes", {})
+        reasons = Counter(counts.get("reasons", {})) + Counter(boxes.get("reasons", {}))
         table.append(
             {
                 "name": name,
                 "organ": ", ".join(sorted({r.organ for r in mine})),
                 "stain": ", ".join(sorted({r.stain for r in mine})),
                 "mpp": ", ".join(sorted({"unknown" if r.mpp is None else f"{r.mpp:g}" for r in mine})),
-                "seen": files.get("seen"),
-                "kept": files.get("kept", counts.get("images")),
-                "refused": files.get("refused"),
+                "seen": counts.get("seen"),
+                "kept": counts.get("kept"),
+                "refused": counts.get("refused"),
                 "boxes_refused": boxes.get("refused"),
                 "reasons": ", ".join(
                     f"{reason.replace('_', ' ')} {count}" for reason, count in sorted(reasons.items())
@@ -179,8 +179,7 @@ def reasons_in(path: Path) -> dict[str, int]:
     """How often each ``reason`` stands in a JSON Lines file; names and details are not looked at."""
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return dict(sorted(Counter(str(json.loads(line).get("reason", "?")) for line in lines if line).items()))
+    return dict(sorted(Counter(str(json.loads(line).get("reason", "?")) for line in json_rows(path)).items()))
 
 
 def upscaler_table(values: Figures) -> list[tuple[str, str, str]]:

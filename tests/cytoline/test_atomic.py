@@ -32,8 +32,13 @@ def test_a_folder_is_rebuilt_without_what_was_there(tmp_path: Path) -> None:
 def test_trouble_half_way_leaves_the_last_good_state(tmp_path: Path, trouble: type[BaseException]) -> None:
     with atomic.rebuilt_folder(tmp_path / "out") as fresh:
         (fresh / "good").write_text("good", encoding="utf-8")
-    with pytest.raises(trouble), atomic.rebuilt_folder(tmp_path / "out") as fresh:
-        (fresh / "half").write_text("half", encoding="utf-8")
-        raise trouble
+
+    def fail() -> None:
+        with atomic.rebuilt_folder(tmp_path / "out") as fresh:
+            (fresh / "half").write_text("half", encoding="utf-8")
+            raise trouble
+
+    with pytest.raises(trouble):
+        fail()
     assert names(tmp_path / "out") == ["good"]
     assert names(tmp_path) == ["out"]
