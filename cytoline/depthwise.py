@@ -21,7 +21,7 @@ def in_float32(model: nn.Module) -> int:
     """
     slow = [module for module in model.modules() if isinstance(module, nn.Conv2d) and _is_slow(module)]
     for module in slow:
-        module.forward = _widened(module.forward)  # type: ignore[method-assign]
+        module.forward = _widened(module.forward)  # type: ignore[method-assign, assignment]
     return len(slow)
 
 

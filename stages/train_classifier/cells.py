@@ -79,7 +79,7 @@ class SquareRootSampler(Sampler[int]):
         self.rank, self.processes = get_dist_info()
 
     def __len__(self) -> int:
-        return len(self.weights) // self.processes
+        return len(self.weights) // int(self.processes)
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 10_007 + self.epoch)
