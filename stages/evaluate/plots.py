@@ -85,7 +85,8 @@ def history_plot(stage: str, history: Sequence[Mapping[str, float]]) -> bytes:
     """A model's training history; every row has every column, as DVC demands, null where an epoch has no figure."""
     needed = HISTORY_COLUMNS[stage]
     columns = [*needed, *sorted({key for row in history for key in row} - set(needed))]
-    return _json([{key: row.get(key) for key in columns} for row in history], columns)
+    rows = [{key: _rounded(row.get(key)) for key in columns} for row in history]
+    return _json(rows, columns)
 
 
 def _calibration(cells: Cells) -> Rows:
@@ -130,3 +131,7 @@ def _json(rows: Rows, columns: Sequence[str]) -> bytes:
 
 def _short(value: float) -> float:
     return round(float(value), DIGITS)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else _short(value)

@@ -16,12 +16,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 44
 
 @dataclass(frozen=True)
 class Series:
-    """One curve; ``colour`` is a CSS colour."""
+    """One curve; ``colour`` is a CSS colour; ``weights``, if any, are what each point stands on (its dot's area)."""
 
     name: str
     points: tuple[Point, ...]
     colour: str
     dots: bool = False
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def line_chart(title: str, series: Sequence[Series], x: Axis, y: Axis, guide: Se
             f"<title>{escape(item.name)}</title></polyline>"
         )
         if item.dots:
-            parts += [_dot(point, item, x, y) for point in item.points]
+            parts += [_dot(number, item, x, y) for number in range(len(item.points))]
     parts.append("</svg>")
     caption = Markup("<figcaption>{}</figcaption>").format(title)
     return Markup("<figure>{}{}{}</figure>").format(caption, Markup("".join(parts)), _legend(shown))
@@ -131,10 +132,14 @@ def _tick(value: float, axis: Axis) -> str:
     return short(value)
 
 
-def _dot(point: Point, item: Series, x: Axis, y: Axis) -> str:
+def _dot(number: int, item: Series, x: Axis, y: Axis) -> str:
+    point, radius, words = item.points[number], 3.2, ""
+    if item.weights:
+        radius = 1.5 + 7.5 * math.sqrt(item.weights[number] / max(item.weights))
+        words = f" ({item.weights[number]:g} cells)"
     return (
-        f'<circle cx="{_x(point[0], x):.1f}" cy="{_y(point[1], y):.1f}" r="3.2" style="fill:{item.colour}">'
-        f"<title>{short(point[0])}: {short(point[1])}</title></circle>"
+        f'<circle cx="{_x(point[0], x):.1f}" cy="{_y(point[1], y):.1f}" r="{radius:.1f}" style="fill:{item.colour}">'
+        f"<title>{short(point[0])}: {short(point[1])}{words}</title></circle>"
     )
 
 

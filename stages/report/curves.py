@@ -54,8 +54,8 @@ def all_charts(plots: Path, taxonomy: Taxonomy) -> dict[str, Markup]:
             guide=((0, 0), (1, 1)),
         ),
         "reliability": line_chart(
-            "Reliability: is it as often right as it is sure?",
-            [Series("cells", points(_json(plots / "calibration.json"), "confidence", "accuracy"), _COLOURS[0], True)],
+            "Reliability: is it as often right as it is sure? Large dots stand on many cells.",
+            [_reliability(_json(plots / "calibration.json"))],
             unit_axis("probability of the chosen class"),
             unit_axis("share that is right"),
             guide=((0, 0), (1, 1)),
@@ -94,6 +94,11 @@ def _history(stage: str, rows: Rows, figure: str, number: int) -> Markup:
         fitting_axis("epoch", [x for x, _ in curve], whole=True),
         fitting_axis(figure.replace("val_", "").replace("_", " "), [y for _, y in curve]),
     )
+
+
+def _reliability(rows: Rows) -> Series:
+    curve = points(rows, "confidence", "accuracy")
+    return Series("cells", curve, _COLOURS[0], True, tuple(float(row["cells"]) for row in rows) if curve else ())
 
 
 def _froc(rows: Rows) -> tuple[Point, ...]:

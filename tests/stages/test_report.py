@@ -174,13 +174,14 @@ def test_augmentation_of_validation_is_said_at_the_top(write) -> None:
 
 def test_refused_and_quarantined_are_counted_by_reason_and_never_named(write) -> None:
     write()
-    collected = {"sources": {"planted": {"files": {"seen": 9, "kept": 6, "refused": 3, "reasons": {"truncated": 3}}}}}
+    collected = {"sources": {"planted": {"seen": 97, "kept": 94, "refused": 3, "reasons": {"truncated": 3}}}}
     Path("data/raw/collected.json").write_text(json.dumps(collected))
     Path("data/raw/refused.jsonl").write_text('{"file": "SMITH_Jane.jpg", "reason": "truncated"}\n')
     row = '{"image_id": "aa", "reason": "text_remains"}\n'
     Path("data/quarantine/quarantine.jsonl").write_text(row * 2)
     page = write()
     words = outline(page).words
+    assert "97 94 3" in words
     assert "truncated 3" in words
     assert "text remains 2" in words
     assert "SMITH" not in page
@@ -195,6 +196,14 @@ def test_single_cells_give_a_page_that_says_what_is_missing(write) -> None:
     assert "Finding cells was not judged: the split holds no labelled field." in words
     assert "not trained: there are no annotated fields to train on" in words
     assert "1.000" in words
+
+
+def test_painted_over_cells_are_counted_apart(write) -> None:
+    images = standard()
+    images[2] = Planted("t3", "pc", "test", [Cell((60, 20, 20, 20), "NILM", "SCC", 0.9)], redacted=frozenset({0}))
+    words = outline(write(images)).words
+    assert "the figures are of the 4 cells of the 3 patients" in words
+    assert "(1 painted over by the anonymizer do not count)" in words
 
 
 def test_hostile_names_are_text_and_not_markup(write) -> None:
@@ -248,6 +257,12 @@ def test_a_chart_escapes_what_it_is_given() -> None:
     chart = line_chart('<b>"', [Series("<i>", ((0.0, 0.0),), "red")], unit_axis("x"), unit_axis("y"))
     assert "<b>" not in chart
     assert "<i>" not in chart
+
+
+def test_dots_grow_with_what_they_stand_on() -> None:
+    series = Series("s", ((0.0, 0.0), (1.0, 1.0)), "red", True, (1.0, 100.0))
+    chart = line_chart("t", [series], unit_axis("x"), unit_axis("y"))
+    assert re.findall(r' r="([\d.]+)"', chart) == ["2.2", "9.0"]
 
 
 def test_the_interval_bar_covers_low_to_high() -> None:
