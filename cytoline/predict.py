@@ -130,8 +130,10 @@ def show(looked: Sequence[Looked], skipped: Sequence[Skipped], classes: Sequence
     if looked:
         console.print(table)
     for lost in skipped:
-        console.print(Text(f"skipped {lost.file}: {lost.reason}", style="yellow"))
-    console.print(Text(f"written to {out}: index.html, predictions.json, images.json, {len(looked)} overlays"))
+        console.print(Text(f"skipped {lost.file}: {lost.reason}", style="yellow"), soft_wrap=True)
+    console.print(
+        Text(f"written to {out}: index.html, predictions.json, images.json, {len(looked)} overlays"), soft_wrap=True
+    )
 
 
 def predict(
