@@ -21,7 +21,7 @@ TINY_PHANTOM = {
 }
 TINY_TRAINING = {
     "detector.input_size": [256, 256],
-    "detector.epochs": 2,
+    "detector.epochs": 1,
     "detector.validate_every": 1,
     "detector.warmup_iterations": 2,
     "upscaler.steps": 4,
