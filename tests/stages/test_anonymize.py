@@ -182,6 +182,7 @@ def test_burned_in_text_and_codes_are_gone_from_the_pixels(done: Done) -> None:
     for mark in marks:
         record = done.clean_of(mark.file)
         before, after = read_image(done.source / mark.file), read_image(done.root / "clean/images" / record.file)
+        assert mark.box is not None
         x, y, w, h = mark.box
         quiet = 20 if mark.kind == "barcode" else 0  # the white rim round a code holds nothing
         inside = after[y + 1 : y + h - 1, x + quiet : x + w - quiet]
