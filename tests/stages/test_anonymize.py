@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
 import shutil
-import struct
 import subprocess
 import sys
-import zlib
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +16,10 @@ import numpy as np
 import pytest
 import yaml
 import zxingcpp
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from planted_identifiers import PROJECT, labelled, stained, survivors, write_params
 
 from cytoline.errors import CytolineError
-from cytoline.images import RGB, png_bytes, read_image
+from cytoline.images import png_bytes, read_image
 from cytoline.manifest import Annotation, Record, read_manifest, write_manifest
 from cytoline.phantom import PhantomSpec, render_phantom
 from cytoline.phantom.answer_key import AnswerKey, answer_key
@@ -32,47 +27,11 @@ from cytoline.pseudonyms import KEY_VARIABLE, Pseudonyms, ensure_key, synthetic_
 from stages.anonymize import jpeg, png
 from stages.anonymize.__main__ import main
 from stages.anonymize.audit import AUDIT, Ended, KeptBack, Passed, read_audit
-from stages.anonymize.find import find_marks
-from stages.anonymize.orientation import turn_box, turn_pixels, turned_size
-from stages.anonymize.params import AnonymizeParams
-from stages.anonymize.recreate import OUTCOME, Outcome, recreate
-from stages.anonymize.redact import mask_of, paint
 from stages.collect.__main__ import main as collect
 
-PARAMS = AnonymizeParams(
-    pseudonyms="keyed",
-    max_megapixels=200,
-    text_min_image=160,
-    text_scale=384,
-    text_score=0.5,
-    text_max_height=0.2,
-    margin=6,
-)
-PROJECT = Path(__file__).parents[2]
-SHARED = PROJECT.parent / "shared" / "data"
 SPEC = PhantomSpec(
     patients=4, slides_per_patient=1, fields_per_slide=2, width=384, height=288, cells_max=7, burned_in=0.8, seed=9
 )
-
-
-def write_params(folder: Path, **anonymize: object) -> None:
-    shown = {
-        "seed": 0,
-        "taxonomy": "bethesda",
-        "profile": "cpu",
-        "profiles": {"cpu": {}},
-        "compute": {"scheduler": "local", "workers": 1, "threads": 1},
-        "collect": {
-            "sources": ["phantom"],
-            "max_megapixels": 200,
-            "max_file_megabytes": 64,
-            "max_annotation_megabytes": 64,
-        },
-        "anonymize": {**PARAMS.model_dump(), **anonymize},
-    }
-    (folder / "params.yaml").write_text(json.dumps(shown), encoding="utf-8")
-    if not (folder / "configs").exists():
-        (folder / "configs").symlink_to(PROJECT / "configs")
 
 
 # The phantom ----------------------------------------------------------------------------------------------------
@@ -114,36 +73,6 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
         ran = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
     return Done(root, root / "source", answer_key(SPEC), ran.stdout + ran.stderr)
-
-
-def forms(value: str) -> Iterator[bytes]:
-    """A string as it may lie in a file: encodings, letter cases, base64 at each alignment."""
-    for text in {value, value.upper(), value.lower(), value.replace("-", ""), value.replace(", ", " ")}:
-        yield text.encode()
-        yield text.encode("utf-16-le")
-        yield text.encode("utf-16-be")
-        for shift in range(3):
-            yield base64.b64encode(b"\0" * shift + text.encode())[4 if shift else 0 : -4]
-
-
-def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file's name and bytes, with whatever zlib streams a PNG holds beside its pixels unpacked."""
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file():
-            continue
-        content = path.read_bytes()
-        yield str(path.relative_to(folder)), path.name.encode() + b"\n" + content
-        no_pixels = re.sub(rb"(?s)IDAT.*IEND", b"", content)
-        for found in re.finditer(rb"x[\x01\x5e\x9c\xda]", no_pixels if path.suffix == ".png" else b""):
-            with suppress(zlib.error):
-                yield f"{path.name} unpacked", zlib.decompressobj().decompress(no_pixels[found.start() :], 1 << 22)
-
-
-def survivors(folder: Path, needles: list[str]) -> set[tuple[str, str]]:
-    wanted = [(needle, form) for needle in needles for form in set(forms(needle)) if len(form) >= 5]
-    return {
-        (name, needle) for name, content in contents(folder) for needle, form in wanted if form in content
-    }  # fmt: skip
 
 
 def needles(done: Done) -> list[str]:
@@ -277,162 +206,6 @@ def test_exiftool_sees_nothing_but_the_picture(done: Done) -> None:
     ).stdout
     groups = {key.split(":")[0] for entry in json.loads(out) for key in entry}
     assert groups <= {"SourceFile", "ExifTool", "System", "File", "PNG", "Composite", "Adobe"}
-
-
-# One image ------------------------------------------------------------------------------------------------------
-
-
-def stained(width: int = 320, height: int = 240) -> RGB:
-    rng = np.random.default_rng(0)
-    return np.asarray(np.clip(rng.normal((205, 160, 195), 6, (height, width, 3)), 0, 255), np.uint8)
-
-
-def labelled(text: str, at: tuple[int, int], size: int) -> RGB:
-    image = Image.fromarray(stained())
-    ImageDraw.Draw(image).text(at, text, fill=(10, 10, 20), font=ImageFont.load_default(size))
-    return np.asarray(image, np.uint8)
-
-
-def outcome_of(path: Path, params: AnonymizeParams = PARAMS) -> tuple[Outcome, bytes]:
-    with Image.open(path) as image:
-        width, height = image.size
-    results = recreate(path, width, height, params)
-    outcome = Outcome.model_validate_json(results[OUTCOME])
-    assert set(results) == {OUTCOME, outcome.file} if outcome.file else {OUTCOME}
-    return outcome, results[outcome.file] if outcome.file else b""
-
-
-def test_text_is_found_and_plain_tissue_is_not() -> None:
-    assert find_marks(stained(), PARAMS).all == ()
-    found = find_marks(labelled("MRN 4471230", (40, 100), 18), PARAMS)
-    assert len(found.texts) == 1
-    assert mask_of(found.texts, (320, 240), 0)[110, 90] == 1
-
-
-def test_small_crops_are_searched_for_codes_only() -> None:
-    picture = labelled("MRN 4471230", (4, 4), 14)[:100, :100].copy()
-    assert find_marks(picture, PARAMS).texts == ()
-    code = np.array(zxingcpp.create_barcode("A-1", zxingcpp.BarcodeFormat.QRCode).to_image(scale=3))
-    picture[: code.shape[0], : code.shape[1]] = code[..., None]
-    assert len(find_marks(picture, PARAMS).barcodes) == 1
-
-
-def test_paint_takes_the_colour_around_and_leaves_the_rest() -> None:
-    rgb = np.full((60, 80, 3), (200, 100, 150), np.uint8)
-    rgb[20:30, 20:60] = 0
-    mask = mask_of([((20, 20), (59, 20), (59, 29), (20, 29))], (80, 60), 3)
-    assert np.array_equal(paint(rgb, mask), np.full_like(rgb, (200, 100, 150)))
-    assert mask.sum() == 46 * 16
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_moves_pixels_as_pillow_does_and_boxes_with_them(orientation: int, tmp_path: Path) -> None:
-    rgb = stained(60, 40)
-    rgb[5:15, 10:30] = (0, 0, 255)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(rgb).save(tmp_path / "a.png", exif=exif)
-    with Image.open(tmp_path / "a.png") as image:
-        expected = np.asarray(ImageOps.exif_transpose(image))
-    turned = turn_pixels(rgb, orientation)
-    assert np.array_equal(turned, expected)
-    assert turned_size((60, 40), orientation) == (turned.shape[1], turned.shape[0])
-    x, y, w, h = map(int, turn_box((10, 5, 20, 10), (60, 40), orientation))
-    blue = np.zeros(turned.shape[:2], bool)
-    blue[y : y + h, x : x + w] = True
-    assert np.array_equal((turned == (0, 0, 255)).all(axis=2), blue)
-    outcome, content = outcome_of(tmp_path / "a.png")
-    assert (outcome.orientation, outcome.file) == (orientation, "image.png")
-    assert np.array_equal(read_image(content), expected)
-
-
-def jpeg_of(rgb: RGB, folder: Path, **options: Any) -> bytes:
-    Image.fromarray(rgb).save(folder / "made.jpg", quality=90, **options)
-    return (folder / "made.jpg").read_bytes()
-
-
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}])
-def test_a_jpeg_keeps_its_pixels_and_loses_all_words(tmp_path: Path, options: dict[str, object]) -> None:
-    plain = jpeg_of(stained(), tmp_path, **options)
-    words = b"".join(
-        struct.pack(">BBH", 0xFF, marker, 14) + b"Anna Secret."
-        for marker in (*range(0xE0, 0xF0), 0xFE)
-    )  # fmt: skip
-    dirty = plain[:2] + words + plain[2:] + b"Anna Secret. after the end"
-    clean = jpeg.rewrite(dirty)
-    assert b"Secret" not in clean
-    assert jpeg.verify(clean) is None
-    assert jpeg.verify(dirty) is not None
-    assert np.array_equal(read_image(clean), read_image(plain))
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [
-        lambda jpg: jpg[:-2],
-        lambda jpg: jpg[: len(jpg) // 2],
-        lambda jpg: jpg[:2] + b"garbage" + jpg[2:],
-        lambda jpg: b"\x89PNG" + jpg,
-        lambda jpg: jpg[:4] + b"\xff\xff" + jpg[6:],
-        lambda jpg: b"\xff\xd8\xff\xd9",
-        lambda jpg: b"",
-    ],
-)
-def test_odd_jpegs_are_not_rewritten(tmp_path: Path, odd: object) -> None:
-    with pytest.raises(jpeg.OddJpegError):
-        jpeg.rewrite(odd(jpeg_of(stained(), tmp_path)))  # type: ignore[operator]
-
-
-def test_the_jpeg_check_accounts_for_every_byte(tmp_path: Path) -> None:
-    good = jpeg.rewrite(jpeg_of(stained(), tmp_path))
-    comment = b"\xff\xfe\x00\x06Anna"
-    at = good.index(b"\xff\xda")
-    for bad in (good + b"A", good[:2] + comment + good[2:], good[:at] + comment + good[at:], good[:-2], b"", good[:30]):
-        assert jpeg.verify(bad) is not None
-
-
-def chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
-def test_the_png_check_accounts_for_every_byte() -> None:
-    good = png_bytes(stained(20, 10))
-    assert png.verify(good) is None
-    rows = b"".join(b"\0" + bytes(60) for _ in range(10))
-    head = good[:33]
-    hidden = head + chunk(b"IDAT", zlib.compress(rows) + b"Anna") + chunk(b"IEND", b"")
-    longer = head + chunk(b"IDAT", zlib.compress(rows + b"Anna")) + chunk(b"IEND", b"")
-    for bad in (good + b"A", head + chunk(b"tEXt", b"a\0Anna") + good[33:], hidden, longer, good[:-12], b"", good[:50]):
-        assert png.verify(bad) is not None
-    assert png.verify(head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")) is None
-
-
-@pytest.mark.skipif(not (SHARED / "phi/exif_samples").is_dir(), reason="../shared/data/phi is not there")
-def test_camera_files_come_out_bare() -> None:
-    """Real EXIF, GPS, XMP, maker notes and broken segments; without the search for text, which is not the point."""
-    blind = PARAMS.model_copy(update={"text_min_image": 4096})
-    files = [p for p in sorted((SHARED / "phi/exif_samples").rglob("*")) if p.suffix.lower() in (".jpg", ".jpeg")]
-    passed = 0
-    for path in files[::3]:
-        outcome, content = outcome_of(path, blind)
-        if outcome.file is None:
-            assert outcome.reason is not None
-            continue
-        passed += 1
-        assert (jpeg if outcome.file == "image.jpg" else png).verify(content) is None
-        assert not re.search(rb"Exif\0|http://ns\.adobe|Photoshop|JFIF|ICC_PROFILE|Canon|NIKON", content)
-    assert passed >= len(files[::3]) * 0.8
-
-
-@pytest.mark.skipif(not (SHARED / "bccd").is_dir(), reason="../shared/data/bccd is not there")
-@pytest.mark.parametrize("number", [2, 212, 236, 272])
-def test_real_cells_that_look_like_letters_are_left_alone(number: int) -> None:
-    """Of 292 blood fields, these are among those where the text reader is surest of what is not there."""
-    path = SHARED / f"bccd/JPEGImages/BloodImage_{number:05d}.jpg"
-    outcome, content = outcome_of(path)
-    assert (outcome.route, outcome.painted) == ("jpeg_rewrite", ())
-    assert outcome.doubtful > 0
-    assert np.array_equal(read_image(content), read_image(path))
 
 
 # Real sources, trouble ------------------------------------------------------------------------------------------
