@@ -145,13 +145,16 @@ class Memo:
         return _Pending(job, key, blobs=self._store(key, function(*job.args, params)))
 
     def _settle(self, waiting: deque[_Pending]) -> None:
-        """Store whatever is finished until the first in line is among it."""
-        while waiting[0].blobs is None:
-            open_ones = {item.future for item in waiting if item.future is not None}
-            wait(open_ones, return_when=FIRST_COMPLETED)
+        """Store whatever is finished until the first in line is among it; an error waits for its turn."""
+        first = waiting[0]
+        while first.blobs is None:
+            running = {item.future for item in waiting if item.future is not None and not item.future.done()}
+            if first.future in running:
+                wait(running, return_when=FIRST_COMPLETED)
             for item in waiting:
-                if item.future is not None and item.future.done():
-                    future, item.future = item.future, None
+                future = item.future
+                if future is not None and future.done() and (item is first or future.exception() is None):
+                    item.future = None
                     item.blobs = self._store(item.key, future.result())
 
     def _save_finished(self, waiting: deque[_Pending]) -> None:

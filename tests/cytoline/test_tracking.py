@@ -238,7 +238,7 @@ def free_port() -> int:
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
+    for _ in range(900):
         assert process.poll() is None, "the server ended at once"
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
