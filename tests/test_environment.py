@@ -6,6 +6,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,10 @@ def plain(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def installed() -> dict[str, str]:
-    return {plain(item.metadata["Name"]): item.version for item in importlib.metadata.distributions()}
+    # Only what is installed: a test run before this one may have put the packages that setuptools carries inside
+    # itself on the search path.
+    found = importlib.metadata.distributions(path=[sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    return {plain(item.metadata["Name"]): item.version for item in found}
 
 
 @pytest.fixture(scope="module")
