@@ -25,7 +25,7 @@ TINY_TRAINING = {
     "detector.validate_every": 1,
     "detector.warmup_iterations": 2,
     "upscaler.steps": 4,
-    "upscaler.features": 8,
+    "upscaler.features": 28,
     "upscaler.blocks": 2,
     "classifier.input_size": 64,
     "classifier.epochs": 1,
