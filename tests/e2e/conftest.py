@@ -30,7 +30,7 @@ TINY_TRAINING = {
     "classifier.input_size": 64,
     "classifier.epochs": 1,
     "classifier.warmup_iterations": 2,
-    "evaluate.bootstrap_samples": 20,
+    "evaluate.bootstrap_samples": 100,
 }
 SOURCE = "data/incoming/phantom/source.yaml"
 
