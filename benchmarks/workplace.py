@@ -142,7 +142,13 @@ class Workplace:
         """Start a command here in a process group of its own, so that Ctrl-C can be sent to all of it."""
         log = tempfile.TemporaryFile(mode="w+b")  # noqa: SIM115 - closed by Running
         process = subprocess.Popen(
-            command, cwd=self.root, env=self.environment(), stdout=log, stderr=log, start_new_session=True
+            command,
+            cwd=self.root,
+            env=self.environment(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - it only sets a signal
         )
         return Running(process, log)
 
@@ -191,6 +197,11 @@ class Workplace:
         self.key.chmod(0o600)
         (self.root / ".venv").symlink_to(Path(sys.prefix).resolve())
         return self
+
+
+def _heed_interrupts() -> None:
+    """A shell starts background jobs (and so perhaps this one) deaf to Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class PeakMemory:
