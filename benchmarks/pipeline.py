@@ -69,7 +69,7 @@ class Bench:
 
 
 def phantom(bench: Bench) -> list[Figure]:
-    """`make repro` on the phantom, once per seed; time and memory are those of seed 0."""
+    """`make repro` on the phantom, once per seed; a seed is other patients and another training."""
     minutes, peaks, detectors, classifiers = [], [], [], []
     for seed in range(bench.seeds):
         place = bench.clone(f"phantom-{seed}")
@@ -229,12 +229,13 @@ def checked(done: Done) -> Done:
 
 
 def _set_seed(place: Workplace, seed: int) -> None:
-    """Change the one line, so that the file keeps its comments."""
-    path = place.root / "params.yaml"
-    text = path.read_text(encoding="utf-8")
-    if "\nseed: 0 " not in text:
-        raise CytolineError("params.yaml has no line `seed: 0`", "adapt benchmarks.pipeline to it")
-    path.write_text(text.replace("\nseed: 0 ", f"\nseed: {seed} "), encoding="utf-8")
+    """Another seed is another phantom (other patients) and another training.  One line each, comments are kept."""
+    for name, line in (("params.yaml", "\nseed: "), ("data/incoming/phantom/source.yaml", "\n  seed: ")):
+        path = place.root / name
+        text = path.read_text(encoding="utf-8")
+        if text.count(f"{line}0") != 1:
+            raise CytolineError(f"{name} has not one line `{line.strip()} 0`", "adapt benchmarks.pipeline to it")
+        path.write_text(text.replace(f"{line}0", f"{line}{seed}"), encoding="utf-8")
 
 
 def main(

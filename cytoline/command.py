@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +34,9 @@ def run_app(app: typer.Typer) -> None:
     A ``CytolineError``, a full disk and Ctrl-C never show a traceback; everything else is a defect of
     ours and does.
     """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        # Set in ``stages`` while libraries load; from here on an interrupt must unwind, so that files are put right.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
     except CytolineError as error:

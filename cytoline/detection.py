@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cytoline import openmm
 from cytoline.errors import CytolineError
+from cytoline.fusion import MIRRORS, Found, fuse, mirrored, unmirrored
 from cytoline.images import RGB
 from cytoline.models import load_state, load_strictly, read_card
 
@@ -24,7 +25,8 @@ Scores = NDArray[np.float64]
 Classes = NDArray[np.int64]
 """[N] position in the detector's ``classes``."""
 
-Found = tuple[Boxes, Scores, Classes]
+VIEWS = 3
+"""How often a field is looked at unless told otherwise: as it is, and in two mirrors."""
 
 _TILE_WHEN = 1.5
 """A field this many times longer than those trained on is cut into tiles of their size."""
@@ -58,19 +60,30 @@ class Detector:
         load_strictly(model, load_state(folder), str(folder))
         self.model: Any = model.eval().to(self.device)
 
-    def predict(self, image: RGB) -> Found:
-        """Cells in ``image`` (uint8 [H, W, 3]); a field far larger than those trained on is searched in tiles."""
+    def predict(self, image: RGB, views: int = VIEWS) -> Found:
+        """Cells in ``image`` (uint8 [H, W, 3]); a field far larger than those trained on is searched in tiles.
+
+        ``views`` (1 to 4) is how many mirror images are looked at and fused: slower, and steadier.
+        """
         longest = max(image.shape[:2])
         if longest <= _TILE_WHEN * self.field_side:
-            return self._predict_one(image)
+            return self._predict_views(image, views)
         boxes, scores, classes = [], [], []
         for x, y, tile in _tiles(image, self.field_side):
-            found, score, kind = self._predict_one(tile)
+            found, score, kind = self._predict_views(tile, views)
             inner = _away_from_cut_edges(found, tile, (x, y), image)
             boxes.append(found[inner] + [x, y, 0, 0])
             scores.append(score[inner])
             classes.append(kind[inner])
         return _merge(np.concatenate(boxes), np.concatenate(scores), np.concatenate(classes))
+
+    def _predict_views(self, image: RGB, views: int) -> Found:
+        height, width = image.shape[:2]
+        looks = []
+        for mirror in MIRRORS[:views]:
+            boxes, scores, classes = self._predict_one(mirrored(image, mirror))
+            looks.append((unmirrored(boxes, mirror, width, height), scores, classes))
+        return fuse(looks)
 
     def _predict_one(self, image: RGB) -> Found:
         from mmdet.structures import DetDataSample

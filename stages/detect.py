@@ -17,6 +17,7 @@ from cytoline.command import run
 from cytoline.compute import ComputeParams, prepare_torch
 from cytoline.detection import Detector, load_detector
 from cytoline.detections import Detection, write_detections
+from cytoline.fusion import MIRRORS
 from cytoline.images import read_image
 from cytoline.manifest import read_manifest
 from cytoline.memo import Job, Memo
@@ -27,6 +28,7 @@ from cytoline.params import Params
 class DetectParams(Params, prefix="detect"):
     """What counts as a detection."""
 
+    views: Annotated[int, Field(ge=1, le=len(MIRRORS))]
     min_score: Annotated[float, Field(ge=0, lt=1)]
     max_per_field: Annotated[int, Field(ge=1)]
 
@@ -36,7 +38,7 @@ def find_cells(image: Path, weights: Path, params: DetectParams) -> dict[str, by
 
     Coordinates to a hundredth of a pixel and scores to 1e-4: finer digits are noise and cost bytes.
     """
-    boxes, scores, classes = _detector(weights.parent).predict(read_image(image))
+    boxes, scores, classes = _detector(weights.parent).predict(read_image(image), params.views)
     rows = [
         [int(kind) + 1, *(round(float(value), 2) for value in box), round(float(score), 4)]
         for box, score, kind in zip(boxes, scores, classes, strict=True)

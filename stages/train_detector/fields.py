@@ -61,6 +61,27 @@ class LoadBoxes(BaseTransform):  # type: ignore[misc]
         return results
 
 
+@TRANSFORMS.register_module(force=True)
+class DropCutCells(BaseTransform):  # type: ignore[misc]
+    """Clip boxes to the picture after a crop, and drop the cells of which less than ``min_visible`` is left.
+
+    Annotators leave out the slivers at a field's edge; a random crop makes many and would teach to report them.
+    """
+
+    def __init__(self, min_visible: float) -> None:
+        self.min_visible = min_visible
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Needs boxes that the crop has moved but not clipped (``bbox_clip_border=False``)."""
+        boxes = results["gt_bboxes"]
+        whole = boxes.areas.clamp(min=1e-6)
+        boxes.clip_(results["img_shape"][:2])
+        kept = (boxes.areas / whole >= self.min_visible).numpy()
+        for key in ("gt_bboxes", "gt_bboxes_labels", "gt_ignore_flags"):
+            results[key] = results[key][kept]
+        return results
+
+
 @METRICS.register_module(force=True)
 class FieldAP(BaseMetric):  # type: ignore[misc]
     """Mean over classes of the average precision at IoU 0.5, area under the curve (MMDetection's eval_map)."""

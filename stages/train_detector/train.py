@@ -130,7 +130,7 @@ def _config(params: DetectorParams, classes: int) -> Any:
         if step["type"] in {"RandomResize", "Resize"}:
             step["scale"] = size
         elif step["type"] == "RandomCrop":
-            step["crop_size"] = (size[1], size[0])
+            step["crop_size"] = size
         elif step["type"] == "Pad":
             step["size"] = size
     config.input_size = size

@@ -6,7 +6,13 @@ train_pipeline = [
     dict(type="LoadField"),
     dict(type="LoadBoxes"),
     dict(type="RandomResize", scale=input_size, ratio_range=(0.7, 1.4), keep_ratio=True),
-    dict(type="RandomCrop", crop_size=(input_size[1], input_size[0]), allow_negative_crop=False),
+    dict(
+        type="RandomCrop",
+        crop_size=input_size,
+        allow_negative_crop=False,
+        bbox_clip_border=False,
+    ),
+    dict(type="DropCutCells", min_visible=0.35),
     dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
     dict(
         type="PhotoMetricDistortion",
