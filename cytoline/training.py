@@ -144,7 +144,8 @@ def build_model(scope: Scope, config: Config) -> nn.Module:
             import mmdet.models  # noqa: F401
             from mmdet.registry import MODELS
     # Else MMEngine reports how each single tensor was initialised.
-    MMLogger.get_instance("cytoline", logger_name="cytoline", log_level="ERROR")
+    if not MMLogger.check_instance_created("cytoline"):
+        MMLogger.get_instance("cytoline", logger_name="cytoline", log_level="ERROR")
     with _scope(scope):
         model: nn.Module = MODELS.build(ConfigDict(config.model))
         initialise = getattr(model, "init_weights", None)
