@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import bad_input
-from benchmarks.result import ROOT, Bound, Figure, record
+from benchmarks.result import ROOT, Bound, Figure, current_commit, record
 from benchmarks.workplace import Done, PeakMemory, Workplace
 from cytoline.command import run
 from cytoline.errors import CytolineError
@@ -255,7 +255,8 @@ def main(
         bench = Bench(folder, shared_data, seeds)
         for name in names:
             console.print(f"[bold]{name}[/]: {PARTS[name].__doc__}")
-            record(BENCHMARK, PARTS[name](bench))
+            commit = current_commit()
+            record(BENCHMARK, PARTS[name](bench), commit)
 
 
 if __name__ == "__main__":

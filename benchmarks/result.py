@@ -44,13 +44,13 @@ class Figure:
         return self.value <= self.bound if self.sense == "<=" else self.value >= self.bound
 
 
-def record(benchmark: str, figures: list[Figure], results: Path = RESULTS) -> list[Figure]:
+def record(benchmark: str, figures: list[Figure], commit: str, results: Path = RESULTS) -> list[Figure]:
     """Lay these figures over the ones of ``results/<benchmark>.json`` (by name), write it, print the table.
 
-    A figure that stays from an earlier commit says so in its ``how``.
+    ``commit`` is the one that was measured (``current_commit()`` before the work began).  A figure that stays from
+    an earlier commit says so in its ``how``.
     """
     path = results / f"{benchmark}.json"
-    commit = current_commit()
     fresh = {figure.name for figure in figures}
     merged = sorted([*_kept(path, fresh, commit), *figures], key=lambda figure: figure.name)
     content = {"commit": commit, "machine": machine(), "figures": [asdict(figure) for figure in merged]}
@@ -62,13 +62,24 @@ def record(benchmark: str, figures: list[Figure], results: Path = RESULTS) -> li
     return merged
 
 
+def read_figures(path: Path) -> list[Figure]:
+    """The figures of a results file; none where there is no such file."""
+    if not path.exists():
+        return []
+    rows = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    return [
+        Figure(**{**row, "bound": tuple(row["bound"]) if isinstance(row["bound"], list) else row["bound"]})
+        for row in rows
+    ]
+
+
 def print_table(title: str, figures: list[Figure]) -> None:
     """One row per figure; a bound that is not kept is marked."""
     table = Table("figure", "value", "unit", "bound", "kept", "n", "how", title=title)
     for figure in figures:
         value = "not measured" if figure.value is None else f"{figure.value:g}"
         kept = {True: "yes", False: "[red]NO[/]", None: ""}[figure.kept]
-        table.add_row(figure.name, value, figure.unit, _bound_text(figure), kept, str(figure.n), figure.how)
+        table.add_row(figure.name, value, figure.unit, bound_text(figure), kept, str(figure.n), figure.how)
     Console().print(table)
 
 
@@ -88,20 +99,19 @@ def current_commit() -> str:
 def _kept(path: Path, fresh: set[str], commit: str) -> list[Figure]:
     if not path.exists():
         return []
-    old = json.loads(path.read_text(encoding="utf-8"))
+    old = json.loads(path.read_text(encoding="utf-8"))["commit"]
     rows = []
-    for row in old["figures"]:
-        bound = row["bound"]
-        figure = Figure(**{**row, "bound": tuple(bound) if isinstance(bound, list) else bound})
+    for figure in read_figures(path):
         if figure.name in fresh:
             continue
-        if old["commit"] != commit and "(at commit " not in figure.how:
-            figure = replace(figure, how=f"{figure.how} (at commit {old['commit']})")
+        if old != commit and "(at commit " not in figure.how:
+            figure = replace(figure, how=f"{figure.how} (at commit {old})")
         rows.append(figure)
     return rows
 
 
-def _bound_text(figure: Figure) -> str:
+def bound_text(figure: Figure) -> str:
+    """The bound in words; empty without one."""
     if figure.bound is None:
         return ""
     if isinstance(figure.bound, tuple):

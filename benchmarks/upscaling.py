@@ -23,7 +23,7 @@ import typer
 import yaml
 from sklearn.metrics import balanced_accuracy_score
 
-from benchmarks.result import ROOT, Figure, record
+from benchmarks.result import ROOT, Figure, current_commit, record
 from cytoline.classification import load_classifier
 from cytoline.command import run
 from cytoline.errors import CytolineError
@@ -127,10 +127,10 @@ def main(
     seeds: Annotated[int, typer.Option(min=1, help="classifiers trained per method")] = 3,
 ) -> None:
     """Compare the methods of enlargement by the classifier that learns from their patches."""
-    repository = repository.resolve()
+    repository, commit = repository.resolve(), current_commit()
     with tempfile.TemporaryDirectory() as folder:
         values = measure(repository, Path(folder), seeds)
-    record("upscaling", figures(values, repository / "models" / "upscaler", data))
+    record("upscaling", figures(values, repository / "models" / "upscaler", data), commit)
 
 
 if __name__ == "__main__":

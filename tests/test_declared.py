@@ -55,13 +55,20 @@ def trees(files: Iterable[Path]) -> list[ast.Module]:
 
 
 def params_classes(modules: list[ast.Module]) -> dict[str, tuple[str, list[str]]]:
-    """Class name -> (prefix, fields) of every ``class X(Params, prefix="...")``."""
+    """Class name -> (prefix, fields, inherited ones too) of every ``class X(..., prefix="...")``."""
+    classes = {node.name: node for tree in modules for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+
+    def fields(node: ast.ClassDef) -> set[str]:
+        own = {item.target.id for item in node.body if isinstance(item, ast.AnnAssign)}  # type: ignore[union-attr]
+        bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+        # ``Params`` itself has class variables only.
+        return own.union(*(fields(classes[base]) for base in bases if base in classes and base != "Params"))
+
     found = {}
-    for node in (node for tree in modules for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+    for node in classes.values():
         prefix = next((k.value.value for k in node.keywords if k.arg == "prefix"), None)  # type: ignore[attr-defined]
         if prefix:
-            fields = [item.target.id for item in node.body if isinstance(item, ast.AnnAssign)]  # type: ignore[union-attr]
-            found[node.name] = (prefix, fields)
+            found[node.name] = (prefix, sorted(fields(node)))
     return found
 
 

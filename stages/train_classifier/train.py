@@ -12,7 +12,7 @@ from pydantic import Field
 
 from cytoline import __version__, openmm
 from cytoline.errors import CytolineError
-from cytoline.params import Params, load_seed, load_taxonomy_name
+from cytoline.params import load_seed, load_taxonomy_name
 from cytoline.patches import BACKGROUND, PatchRecord, read_patches
 from cytoline.shards import Shards
 from cytoline.splits import read_split
@@ -27,7 +27,8 @@ from cytoline.classification import load_classifier  # noqa: E402
 from cytoline.compute import ComputeParams, is_chief, prepare_torch  # noqa: E402
 from cytoline.images import read_image  # noqa: E402
 from cytoline.provenance import dvc_digest  # noqa: E402
-from cytoline.training import Schedule, Trained, build_model, fingerprint, train, versions  # noqa: E402
+from cytoline.training import Trained, build_model, fingerprint, train, versions  # noqa: E402
+from cytoline.training_params import TrainingParams  # noqa: E402
 from stages.train_classifier.calibrate import fit_temperature  # noqa: E402
 from stages.train_classifier.cells import rows_of  # noqa: E402
 
@@ -36,19 +37,12 @@ RESUME = Path(".cytoline/resume")
 Rows = list[dict[str, Any]]
 
 
-class ClassifierParams(Params, prefix="classifier"):
+class ClassifierParams(TrainingParams, prefix="classifier"):
     """What the classifier is and how it is trained; the comments in params.yaml say why."""
 
-    config: str
-    weights: str
+    batch: Annotated[int, Field(ge=2)]
     background: bool
     input_size: Annotated[int, Field(ge=32)]
-    epochs: Annotated[int, Field(ge=1)]
-    batch: Annotated[int, Field(ge=2)]
-    learning_rate: Annotated[float, Field(gt=0)]
-    warmup_iterations: Annotated[int, Field(ge=1)]
-    validate_every: Annotated[int, Field(ge=1)]
-    patience: Annotated[int, Field(ge=1)]
 
 
 def main(
@@ -81,7 +75,7 @@ def main(
             _data("train", train_rows, classes, config, {"type": "SquareRootSampler", "seed": seed}),
             _data("test", val_rows, classes, config, {"type": "DefaultSampler", "shuffle": False}),
             {"type": "CellAccuracy"},
-            _schedule(params, seed),
+            params.schedule("cells/choice", seed),
             RESUME / f"train_classifier-{fingerprint(described, inputs.values(), Path(__file__))}",
             run.log_epoch,
         )
@@ -119,11 +113,7 @@ def _require(rows: Rows, part: str) -> None:
 
 
 def _config(params: ClassifierParams, classes: int) -> Any:
-    path = CONFIGS / f"{params.config}.py"
-    if Path(params.config).name != params.config or not path.is_file():
-        known = ", ".join(sorted(item.stem for item in CONFIGS.glob("*.py")))
-        raise CytolineError(f"classifier.config: there is no {params.config!r}", f"use one of: {known}")
-    config = Config.fromfile(str(path))
+    config = params.read_config(CONFIGS)
     for step in [*config.train_pipeline, *config.test_pipeline]:
         if step["type"] == "RandomResizedCrop":
             step["scale"] = params.input_size
@@ -145,20 +135,6 @@ def _data(pipeline: str, rows: Rows, classes: tuple[str, ...], config: Any, samp
         "test_mode": pipeline == "test",
     }
     return {"dataset": dataset, "sampler": sampler, "collate_fn": {"type": "default_collate"}}
-
-
-def _schedule(params: ClassifierParams, seed: int) -> Schedule:
-    return Schedule(
-        epochs=params.epochs,
-        batch=params.batch,
-        learning_rate=params.learning_rate,
-        warmup_iterations=params.warmup_iterations,
-        validate_every=params.validate_every,
-        patience=params.patience,
-        metric="cells/choice",
-        ema=True,
-        seed=seed,
-    )
 
 
 def _temperature(folder: Path, rows: Rows, shards: Shards) -> float:

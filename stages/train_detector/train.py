@@ -12,7 +12,7 @@ from pydantic import Field
 from cytoline import __version__, openmm
 from cytoline.errors import CytolineError
 from cytoline.manifest import Record, read_manifest
-from cytoline.params import Params, load_seed, load_taxonomy_name
+from cytoline.params import load_seed, load_taxonomy_name
 from cytoline.splits import read_split
 from cytoline.taxonomy import Taxonomy
 
@@ -23,7 +23,8 @@ from mmengine.config import Config  # noqa: E402  (MMCV's ops must be in place b
 from cytoline import models, pretrained, tracking  # noqa: E402
 from cytoline.compute import ComputeParams, is_chief, prepare_torch  # noqa: E402
 from cytoline.provenance import dvc_digest  # noqa: E402
-from cytoline.training import Schedule, Trained, build_model, fingerprint, train, versions  # noqa: E402
+from cytoline.training import Trained, build_model, fingerprint, train, versions  # noqa: E402
+from cytoline.training_params import TrainingParams  # noqa: E402
 
 with openmm.quiet():
     from stages.train_detector.fields import rows_of
@@ -33,19 +34,11 @@ RESUME = Path(".cytoline/resume")
 Rows = list[dict[str, Any]]
 
 
-class DetectorParams(Params, prefix="detector"):
+class DetectorParams(TrainingParams, prefix="detector"):
     """What the detector is and how it is trained; the comments in params.yaml say why."""
 
-    config: str
-    weights: str
     classes: Literal["cell", "taxonomy"]
     input_size: Annotated[list[int], Field(min_length=2, max_length=2)]
-    epochs: Annotated[int, Field(ge=1)]
-    batch: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
-    warmup_iterations: Annotated[int, Field(ge=1)]
-    validate_every: Annotated[int, Field(ge=1)]
-    patience: Annotated[int, Field(ge=1)]
 
 
 def main(
@@ -82,7 +75,7 @@ def main(
             _data("train", train_rows, classes, config),
             _data("test", val_rows, classes, config),
             {"type": "FieldAP"},
-            _schedule(params, seed),
+            params.schedule("fields/ap50", seed),
             RESUME / f"train_detector-{fingerprint(described, inputs.values(), Path(__file__))}",
             run.log_epoch,
         )
@@ -120,11 +113,7 @@ def _usable(record: Record) -> bool:
 
 
 def _config(params: DetectorParams, classes: int) -> Any:
-    path = CONFIGS / f"{params.config}.py"
-    if Path(params.config).name != params.config or not path.is_file():
-        known = ", ".join(sorted(item.stem for item in CONFIGS.glob("*.py")))
-        raise CytolineError(f"detector.config: there is no {params.config!r}", f"use one of: {known}")
-    config = Config.fromfile(str(path))
+    config = params.read_config(CONFIGS)
     size = tuple(params.input_size)
     for step in [*config.train_pipeline, *config.test_pipeline]:
         if step["type"] in {"RandomResize", "Resize"}:
@@ -152,20 +141,6 @@ def _data(pipeline: str, rows: Rows, classes: tuple[str, ...], config: Any) -> d
         "sampler": {"type": "DefaultSampler", "shuffle": pipeline == "train"},
         "collate_fn": {"type": "pseudo_collate"},
     }
-
-
-def _schedule(params: DetectorParams, seed: int) -> Schedule:
-    return Schedule(
-        epochs=params.epochs,
-        batch=params.batch,
-        learning_rate=params.learning_rate,
-        warmup_iterations=params.warmup_iterations,
-        validate_every=params.validate_every,
-        patience=params.patience,
-        metric="fields/ap50",
-        ema=True,
-        seed=seed,
-    )
 
 
 def _write(
