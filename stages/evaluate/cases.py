@@ -11,9 +11,9 @@ import numpy as np
 
 from cytoline.boxes import UNMATCHED, as_boxes, best_overlap, greedy_match
 from cytoline.manifest import Record, json_line
+from cytoline.measures.bootstrap import DIGITS, Floats
 from cytoline.patches import PatchRecord
 from cytoline.taxonomy import Taxonomy
-from stages.evaluate.bootstrap import DIGITS, Floats
 from stages.evaluate.classifier import over_taxonomy
 from stages.evaluate.gather import Grades, Part, kept_detections
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
+from cytoline.measures import grading
+from cytoline.measures.bootstrap import Figures, Floats, Patients, average
 from cytoline.taxonomy import Taxonomy
-from stages.evaluate import grading
-from stages.evaluate.bootstrap import Figures, Floats, Patients, average
 
 
 @dataclass(frozen=True)

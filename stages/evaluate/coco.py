@@ -7,8 +7,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from stages.evaluate.bootstrap import Floats
-from stages.evaluate.ranking import Field
+from cytoline.measures.bootstrap import Floats
+from cytoline.measures.ranking import Field
 
 
 def average_precision(fields: Sequence[Field]) -> Floats | None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from cytoline.measures.bootstrap import Figures, Floats, Patients
+from cytoline.measures.ranking import FROC_RATES, Field, average_precision, froc, operating_score, rank, recall
 from stages.evaluate import coco
-from stages.evaluate.bootstrap import Figures, Floats, Patients
-from stages.evaluate.ranking import FROC_RATES, Field, average_precision, froc, operating_score, rank, recall
 
 NO_CELLS = "no labelled field holds a cell"
 

@@ -18,13 +18,13 @@ from cytoline.compute import ComputeParams, prepare_torch
 from cytoline.detections import read_detections
 from cytoline.errors import CytolineError
 from cytoline.manifest import read_manifest
+from cytoline.measures.bootstrap import DIGITS, Patients
 from cytoline.models import read_card, read_history
 from cytoline.params import Params, load_seed, load_taxonomy_name
 from cytoline.patches import BACKGROUND, read_patches
 from cytoline.splits import read_split
 from cytoline.taxonomy import Taxonomy
 from stages.evaluate import cases, gather, plots
-from stages.evaluate.bootstrap import DIGITS, Patients
 from stages.evaluate.classifier import judge_classifier, no_cells, plain_classifier
 from stages.evaluate.detector import judge_detector, plain_detector, threshold_of
 from stages.evaluate.two_stage import judge_two_stages, plain_two_stages

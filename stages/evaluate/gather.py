@@ -18,13 +18,13 @@ from cytoline.classification import Classifier
 from cytoline.detections import Detection
 from cytoline.images import read_image
 from cytoline.manifest import BBox, Record
+from cytoline.measures.bootstrap import Floats
+from cytoline.measures.ranking import Field
 from cytoline.patches import PatchRecord
 from cytoline.progress import Bar
 from cytoline.shards import Shards
 from cytoline.taxonomy import Taxonomy
-from stages.evaluate.bootstrap import Floats
 from stages.evaluate.classifier import Cells, over_taxonomy
-from stages.evaluate.ranking import Field
 from stages.evaluate.two_stage import GradedField
 
 _ON_REDACTED = 0.5

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_curve
 
+from cytoline.measures import grading
+from cytoline.measures.bootstrap import DIGITS, Floats, Patients
+from cytoline.measures.ranking import Field, froc, precision_curve, rank
 from cytoline.taxonomy import Taxonomy
-from stages.evaluate import grading
-from stages.evaluate.bootstrap import DIGITS, Floats, Patients
 from stages.evaluate.classifier import Cells, confusion_rows
-from stages.evaluate.ranking import Field, froc, precision_curve, rank
 from stages.evaluate.two_stage import GradedField, curves
 
 _FROC_GRID = tuple(float(rate) for rate in np.geomspace(1 / 16, 16, 33))

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytoline.boxes import UNMATCHED, greedy_match
+from cytoline.measures import grading
+from cytoline.measures.bootstrap import Figures, Floats, Patients, average
+from cytoline.measures.ranking import Field, average_precision, precision_curve, rank
 from cytoline.taxonomy import Taxonomy
-from stages.evaluate import coco, grading
-from stages.evaluate.bootstrap import Figures, Floats, Patients, average
-from stages.evaluate.ranking import Field, average_precision, precision_curve, rank
+from stages.evaluate import coco
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from planted_results import SURE, Cell, ColourClassifier, Planted, model, plant,
 from sklearn import metrics as sk
 
 from cytoline.errors import CytolineError
+from cytoline.measures import grading
+from cytoline.measures.bootstrap import Figures, Patients
+from cytoline.measures.ranking import FROC_RATES, Field, average_precision, froc, operating_score, rank, recall
 from cytoline.taxonomy import Taxonomy
-from stages.evaluate import coco, evaluate, grading
-from stages.evaluate.bootstrap import Figures, Patients
+from stages.evaluate import coco, evaluate
 from stages.evaluate.classifier import Cells, judge_classifier, no_cells, over_taxonomy
 from stages.evaluate.detector import judge_detector
-from stages.evaluate.ranking import FROC_RATES, Field, average_precision, froc, operating_score, rank, recall
 
 REPOSITORY = Path(__file__).parents[2]
 BETHESDA = Taxonomy.load("bethesda", REPOSITORY / "configs" / "taxonomies")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.bootstrap import Floats, average
+from cytoline.measures.bootstrap import Floats, average
 
 BINS = 15
 """Equal-width bins of confidence, as in Guo et al. 2017 (arXiv 1706.04599)."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytoline.boxes import UNMATCHED, greedy_match
-from stages.evaluate.bootstrap import Floats, Patients
+from cytoline.measures.bootstrap import Floats, Patients
 
 IOUS: tuple[float, ...] = tuple(float(value) for value in np.linspace(0.5, 0.95, 10))
 FROC_RATES: dict[str, float] = {"1_8": 1 / 8, "1_4": 1 / 4, "1_2": 1 / 2, "1": 1, "2": 2, "4": 4, "8": 8}
