@@ -7,6 +7,7 @@ import typer
 from cytoline.add import add
 from cytoline.command import run_app
 from cytoline.doctor import doctor
+from cytoline.gate.command import gate
 from cytoline.predict import predict
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(add)
 app.command()(doctor)
+app.command()(gate)
 app.command()(predict)
 
 

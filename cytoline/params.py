@@ -30,6 +30,7 @@ SECTIONS = frozenset(
         "upscale",
         "classifier",
         "evaluate",
+        "gate",
         "report",
     }
 )

@@ -1,0 +1,123 @@
+"""The gate's answer for a terminal, a pull request and a build server."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from rich.console import Console
+from rich.table import Table
+
+from cytoline.gate.judge import Verdict, failures
+
+PLOTS = Path("metrics/plots")
+
+
+def print_table(verdicts: Sequence[Verdict], title: str) -> None:
+    """One row per rule, what fails in red."""
+    table = Table("figure", "before", "now", "loss", "fails above", "sees 9 in 10 from", "outcome", "why", title=title)
+    for item in verdicts:
+        outcome = f"[bold red]{item.outcome}[/]" if item.failed else "[green]pass[/]"
+        table.add_row(item.address, *_cells(item), outcome, item.words)
+    Console().print(table)
+
+
+def as_json(verdicts: Sequence[Verdict], baseline: str) -> str:
+    """Every verdict, for a program."""
+    rows = [{"failed": item.failed} | vars(item) for item in verdicts]
+    return json.dumps({"baseline": baseline, "passed": not failures(verdicts), "rules": rows}, indent=1) + "\n"
+
+
+def as_markdown(verdicts: Sequence[Verdict], baseline: str, plots: Path = PLOTS) -> str:
+    """For a comment on a pull request.  Curves are Mermaid charts, which GitHub and GitLab draw themselves."""
+    failed = failures(verdicts)
+    head = f"**{len(failed)} of {len(verdicts)} rules failed**" if failed else f"**All {len(verdicts)} rules passed**"
+    lines = [
+        "## cytoline gate",
+        "",
+        f"{head}, compared with `{_plain(baseline)}`.",
+        "",
+        "| | figure | before | now | loss | fails above | sees 9 in 10 from | why |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for item in verdicts:
+        mark = ":x:" if item.failed else ":white_check_mark:"
+        words = f"**{item.outcome}**: {item.words}" if item.failed else item.words
+        lines.append("| " + " | ".join([mark, f"`{_plain(item.address)}`", *_cells(item), _plain(words)]) + " |")
+    lines += [*_confusion(plots / "confusion.csv"), *_curve(plots / "pr_curve.csv")]
+    return "\n".join(lines) + "\n"
+
+
+def as_junit(verdicts: Sequence[Verdict]) -> bytes:
+    """JUnit XML: a test case per rule, which build servers list beside the other tests."""
+    suite = ET.Element(
+        "testsuite", name="cytoline gate", tests=str(len(verdicts)), failures=str(len(failures(verdicts)))
+    )
+    for item in verdicts:
+        case = ET.SubElement(suite, "testcase", classname="gate", name=item.address)
+        if item.failed:
+            before, now, loss, tolerance, _ = _cells(item)
+            failure = ET.SubElement(case, "failure", type=item.outcome, message=f"{item.outcome}: {item.words}")
+            failure.text = f"before {before}, now {now}, loss {loss}, fails above {tolerance}"
+    content: bytes = ET.tostring(suite, encoding="utf-8", xml_declaration=True)
+    return content
+
+
+def _cells(item: Verdict) -> list[str]:
+    values = (item.baseline, item.current, item.loss, item.tolerance, item.sees)
+    return ["-" if value is None else f"{value:.3f}" for value in values]
+
+
+def _confusion(path: Path) -> list[str]:
+    rows = _rows(path)
+    if not rows:
+        return []
+    counts = Counter((row["actual"], row["predicted"]) for row in rows)
+    names = sorted({name for pair in counts for name in pair})
+    lines = ["", "<details><summary>Confusion matrix, now</summary>", ""]
+    lines += ["| is \\ called | " + " | ".join(map(_plain, names)) + " |", "|---|" + "---:|" * len(names)]
+    for actual in names:
+        lines.append(f"| {_plain(actual)} | " + " | ".join(str(counts[actual, name]) for name in names) + " |")
+    return [*lines, "", "</details>"]
+
+
+def _curve(path: Path) -> list[str]:
+    rows = _rows(path)[::5]
+    if not rows:
+        return []
+    recall = ", ".join(f"{float(row['recall']):.2f}" for row in rows)
+    precision = ", ".join(f"{float(row['precision']):.3f}" for row in rows)
+    chart = [
+        "xychart-beta",
+        '  title "Detector: precision over recall (IoU 0.5)"',
+        f"  x-axis [{recall}]",
+        '  y-axis "precision" 0 --> 1',
+        f"  line [{precision}]",
+    ]
+    return [
+        "",
+        "<details><summary>Precision and recall, now</summary>",
+        "",
+        "```mermaid",
+        *chart,
+        "```",
+        "",
+        "</details>",
+    ]
+
+
+def _rows(path: Path) -> list[Mapping[str, Any]]:
+    if not path.is_file():
+        return []
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def _plain(text: str) -> str:
+    """Names come from params, branches and taxonomies: they must not break out of a table or become a link."""
+    return "".join(" " if character in "|`<>[]\r\n" else character for character in text)

@@ -1,0 +1,42 @@
+"""What the gate holds a change to: the section ``gate`` of ``params.yaml``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cytoline.params import Params
+
+
+class Rule(BaseModel):
+    """One figure and how much of it may be lost.  Figures without a unit run from 0 to 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    better: Literal["higher", "lower"] = "higher"
+    limit: float | None = None
+    """Never worse than this, whatever the baseline was (a floor where higher is better, else a ceiling)."""
+    max_loss: Annotated[float, Field(ge=0)]
+    """A loss up to this is accepted even if it is real."""
+    max_relative_loss: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The same as a share of the baseline's figure; the smaller of both counts."""
+    seed_sd: Annotated[float, Field(ge=0)]
+    """Standard deviation of the figure over trainings that differ in nothing but the seed, measured."""
+
+    def allowed(self, baseline: float) -> float:
+        """The loss that is accepted even if it is real."""
+        if self.max_relative_loss is None:
+            return self.max_loss
+        return min(self.max_loss, self.max_relative_loss * abs(baseline))
+
+
+class GateParams(Params, prefix="gate"):
+    """The rules, and how sure the gate must be."""
+
+    false_alarm: Annotated[float, Field(gt=0, lt=0.5)]
+    """Chance that at least one rule fails although nothing but the seed and the patients drawn has changed."""
+    samples: Annotated[int, Field(ge=100)]
+    """Resamples of the patients."""
+    rules: Annotated[dict[str, Rule], Field(min_length=1)]
+    """Address of a figure (``detector.ap50``: file and keys below ``metrics/``) to its rule."""
