@@ -223,11 +223,12 @@ def interrupted(stage: str, place: Workplace) -> Outcome:
     shutil.rmtree(place.root / ".cytoline/memo", ignore_errors=True)
     for delay in (6.0, 3.0, 1.5, 0.5):
         with place.start(".venv/bin/dvc", "repro", "--force", "--single-item", stage) as running:
-            running.wait_for(f"Running stage '{stage}'")
+            started = running.wait_for(f"Running stage '{stage}'")
             time.sleep(delay)
+            in_time = started and running.process.poll() is None
             running.interrupt()
             done = running.finish(timeout=90)
-        if done.code != 0:
+        if in_time and done.code != 0:
             break
         shutil.rmtree(place.root / ".cytoline/memo", ignore_errors=True)
     same_lock = (place.root / "dvc.lock").read_bytes() == lock
@@ -236,7 +237,10 @@ def interrupted(stage: str, place: Workplace) -> Outcome:
     again = place.dvc("repro", timeout=1800)
     rerun = [name for name in again.stages_run() if name not in ("evaluate", "report")]
     quiet = "Traceback" not in done.text
-    handled = done.code not in (0, -9) and same_lock and quiet and back.code == 0 and again.code == 0 and not rerun
+    # While a stage loads its libraries the signal ends it without a word; DVC then names the signal.
+    by_signal = in_time and ("interrupted" in done.text or "exited with -2" in done.text)
+    handled = by_signal and done.code not in (0, -9) and same_lock and quiet
+    handled = handled and back.code == 0 and again.code == 0 and not rerun
     words = f"code {done.code} after {delay:g} s; dvc.lock {'kept' if same_lock else 'CHANGED'}"
     words += "; results restored" if not rerun else f"; had to rerun {', '.join(rerun)}"
     return Outcome(case, handled, words + ("" if quiet else "; a traceback was shown"))

@@ -91,10 +91,16 @@ class Workplace:
     root: Path
 
     @classmethod
-    def clone(cls, root: Path) -> Workplace:
-        """What a stranger gets: a fresh clone of the last commit."""
+    def clone(cls, root: Path, commit: str) -> Workplace:
+        """What a stranger gets: a fresh clone, at this commit."""
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(root)], check=True)
-        return cls(root)._with_packages()
+        place = cls(root)
+        place.git("checkout", "--quiet", "--detach", commit)
+        return place._with_packages()
+
+    def commit(self) -> str:
+        """The commit that is checked out here, as ``benchmarks.result.current_commit`` writes it."""
+        return self.git("rev-parse", "--short=12", "HEAD").strip()
 
     @classmethod
     def copy(cls, root: Path) -> Workplace:

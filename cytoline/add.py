@@ -65,7 +65,10 @@ def add(
     alias: Annotated[
         list[str] | None, typer.Option(help="LABEL=CLASS, LABEL= to leave such boxes out; may be repeated")
     ] = None,
-    link: Annotated[bool, typer.Option("--link/--copy", help="hard links instead of copies: no extra disk")] = False,
+    link: Annotated[
+        bool,
+        typer.Option("--link/--copy", help="links instead of copies; DVC's cache copies all the same"),
+    ] = False,
     only: Annotated[bool, typer.Option("--only", help="make it the only source of collect.sources")] = False,
     list_refused: Annotated[bool, typer.Option("--list-refused", help="also name each file left out")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_HEX = 12
+"""Random digits in a temporary name."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -33,25 +37,29 @@ def write_text(path: Path, text: str) -> None:
 def rebuilt_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder that takes the place of ``path`` when the block ends without an error.
 
-    On an error or an interrupt the old ``path`` stays as it was and the half-made folder is removed.
+    On an error or an interrupt the old ``path`` stays as it was and the half-made folder is removed; one that a
+    killed process left is removed by the next that makes the same folder.
     """
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * _HEX}.tmp"):
+        _remove(left)
+    temporary, old = _beside(path), _beside(path)
     temporary.mkdir()
     try:
         yield temporary
-        old = _beside(path)
         if path.exists() or path.is_symlink():
             path.replace(old)
         temporary.replace(path)
-        _remove(old)
     finally:
+        if old.exists() and not path.exists():
+            old.replace(path)  # interrupted between the two renames
+        _remove(old)
         _remove(temporary)
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    return path.with_name(f".{path.name}.{secrets.token_hex(_HEX // 2)}.tmp")
 
 
 def _remove(path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cytoline import openmm
 from cytoline.images import RGB
-from cytoline.models import load_state, load_strictly, read_card
+from cytoline.models import load_state, load_strictly, verify_model
 
 Probabilities = NDArray[np.float64]
 """[N, C], each row sums to 1, columns as in ``Classifier.classes``."""
@@ -30,7 +30,7 @@ class Classifier:
 
         from cytoline.training import build_model
 
-        card = read_card(folder)
+        card = verify_model(folder)  # config.py is a program: it must be the one that the card names
         config = Config.fromfile(str(folder / "config.py"))
         self.classes: tuple[str, ...] = card.classes
         self.input_size = int(str(card.settings["input_size"]))

@@ -37,6 +37,9 @@ def run_app(app: typer.Typer) -> None:
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         # Set in ``stages`` while libraries load; from here on an interrupt must unwind, so that files are put right.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        # `docker stop` and build servers end a run in this way: files are to be put right then, too.
+        signal.signal(signal.SIGTERM, _end)
     try:
         app()
     except CytolineError as error:
@@ -61,6 +64,10 @@ def run_app(app: typer.Typer) -> None:
             )
         )
         sys.exit(EXIT_USER_ERROR)
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def report_error(error: CytolineError) -> None:

@@ -98,6 +98,13 @@ def prepare_torch(seed: int, threads: int) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def how_computed(threads: int) -> bytes:
+    """What last digits of a network's answers depend on beside its weights, for memo keys: threads and device."""
+    import torch
+
+    return f"threads {threads}, {'cuda' if torch.cuda.is_available() else 'cpu'}".encode()
+
+
 def has_fast_bf16() -> bool:
     """True where bfloat16 is faster than float32: AVX512-BF16 or AMX on the CPU, or a GPU with bf16."""
     import torch
@@ -124,6 +131,9 @@ def with_roomy_allocator() -> None:
         return
     sys.stdout.flush()
     sys.stderr.flush()
+    # Python shows a traceback for a Ctrl-C during its own start.  Blocked, the signal waits until ``stages`` is
+    # imported again, which unblocks it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **_ROOMY})
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from cytoline import openmm
 from cytoline.errors import CytolineError
-from cytoline.fusion import MIRRORS, Found, fuse, mirrored, unmirrored
+from cytoline.fusion import MIRRORS, VIEWS, Found, fuse, mirrored, unmirrored
 from cytoline.images import RGB
-from cytoline.models import load_state, load_strictly, read_card
+from cytoline.models import load_state, load_strictly, verify_model
 
 Boxes = NDArray[np.float64]
 """[N, 4] x, y, width, height in pixels of the image, clipped to it."""
@@ -25,8 +25,6 @@ Scores = NDArray[np.float64]
 Classes = NDArray[np.int64]
 """[N] position in the detector's ``classes``."""
 
-VIEWS = 3
-"""How often a field is looked at unless told otherwise: as it is, and in two mirrors."""
 
 _TILE_WHEN = 1.5
 """A field this many times longer than those trained on is cut into tiles of their size."""
@@ -45,7 +43,7 @@ class Detector:
 
         from cytoline.training import build_model
 
-        card = read_card(folder)
+        card = verify_model(folder)  # config.py is a program: it must be the one that the card names
         config = Config.fromfile(str(folder / "config.py"))
         if card.untrained is not None:
             raise CytolineError(

@@ -22,6 +22,9 @@ Found = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
 MIRRORS: tuple[tuple[bool, bool], ...] = ((False, False), (True, False), (False, True), (True, True))
 """The looks in the order in which they are taken: (left-right mirrored, upside down)."""
 
+VIEWS = 3
+"""How often a field is looked at unless told otherwise: as it is, and in two mirrors."""
+
 _SAME_CELL = 0.6
 """Boxes of two looks that overlap by this IoU show one cell."""
 

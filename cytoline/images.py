@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import threading
 import warnings
@@ -13,7 +14,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cytoline import atomic
 from cytoline.errors import CytolineError
@@ -108,7 +109,12 @@ def _opened(source: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise UnreadableImage("unknown_format", f"it is none of {', '.join(FORMATS)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableImage("too_large", f"it claims more than {max_pixels:,} pixels") from None
+    except MemoryError:  # says something about this machine, nothing about the file
+        raise
     except Exception as error:  # a broken file can make a decoder raise anything
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            # The disk or the system failed (EIO, EMFILE).  Decoders set no number; EINVAL is a seek to nowhere.
+            raise
         raise UnreadableImage("truncated", f"it is truncated or damaged ({type(error).__name__})") from None
 
 
@@ -137,6 +143,9 @@ def _judge(image: Image.Image, max_pixels: int) -> None:
     # An MPO is a phone's JPEG with a preview behind it; its first picture is the image.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise UnreadableImage("unsupported", "it holds several pages; save each as its own file")
+    if image.format == "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
+        # Pillow turns a TIFF's pixels while it decodes, and boxes that were made on stored pixels stay where they were.
+        raise UnreadableImage("unsupported", "its orientation tag turns a TIFF; save it upright, without the tag")
     if image.mode == "F":
         raise UnreadableImage("unsupported", "floating-point pixels have no defined white")
 

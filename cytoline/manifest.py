@@ -18,6 +18,10 @@ MANIFEST = "manifest.jsonl"
 BBox = tuple[float, float, float, float]
 """x, y, width, height in pixels; x and y of the upper left corner, from 0 at the image's corner."""
 
+HIDDEN_FROM = 0.3
+"""A cell painted over by this share is left out of training and of every figure (which say how many); one with a
+corner of text across it is still a cell that the models must find and grade."""
+
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 
 
@@ -29,8 +33,13 @@ class Annotation(BaseModel):
     bbox: BBox
     label: str
     annotator: str | None = None
-    redacted: bool = False
-    """True where the anonymizer painted over a part of the box."""
+    redacted: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the box that the anonymizer painted over."""
+
+    @property
+    def hidden(self) -> bool:
+        """True where so much is painted over that the cell can neither teach nor prove anything."""
+        return self.redacted >= HIDDEN_FROM
 
     @model_validator(mode="after")
     def _has_area(self) -> Self:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +20,7 @@ from cytoline import atomic
 from cytoline.command import EXIT_USER_ERROR
 from cytoline.drawing import Mark, draw
 from cytoline.errors import CytolineError
+from cytoline.fusion import MIRRORS, VIEWS
 from cytoline.images import RGB, UnreadableImage, png_bytes, read_image
 from cytoline.predict_page import Colours, Looked, page
 from cytoline.progress import track
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from cytoline.screening import Finding
 
 DEFAULT_SCORE = 0.3
-_METRICS = Path("metrics/detector.json")
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,31 @@ class Skipped:
     reason: str
 
 
-def working_score(metrics: Path = _METRICS) -> float:
-    """The detector score that validation chose (``dvc repro`` writes it), or a moderate one."""
+def working_score(project: Path) -> float:
+    """The detector score that validation chose for the models of ``project`` (``dvc repro`` writes it there).
+
+    Where it is not known, a moderate one, and a line on the terminal that says so.
+    """
     try:
-        value = json.loads(metrics.read_text(encoding="utf-8"))["operating_score"]
+        value = json.loads((project / "metrics/detector.json").read_text(encoding="utf-8"))["operating_score"]
     except (OSError, ValueError, KeyError, TypeError):
-        return DEFAULT_SCORE
-    return float(value) if isinstance(value, int | float) and 0 <= value < 1 else DEFAULT_SCORE
+        value = None
+    if isinstance(value, int | float) and 0 <= value < 1:
+        return float(value)
+    Console(stderr=True).print(
+        f"[yellow]no metrics lie beside these models: cells are shown from a detector score of {DEFAULT_SCORE} on[/] "
+        "(--min-score sets another)"
+    )
+    return DEFAULT_SCORE
+
+
+def working_views(project: Path) -> int:
+    """How often fields were looked at when the models of ``project`` were judged (``detect.views``)."""
+    try:
+        value = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))["detect"]["views"]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        return VIEWS
+    return value if isinstance(value, int) and 1 <= value <= len(MIRRORS) else VIEWS
 
 
 def names_for(images: Sequence[Path]) -> list[str]:
@@ -153,14 +172,21 @@ def predict(
     for stage in ("detector", "upscaler", "classifier"):
         if not (models / stage / "model_card.json").is_file():
             raise CytolineError(f"{models / stage} holds no model", "train the models first: `dvc repro`")
+    if out.exists() and not out.is_dir():
+        raise CytolineError(f"{out} is a file", "name a folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CytolineError(f"{out} cannot be made: {error.strerror}", "name another folder with --out") from None
     from cytoline.compute import core_count, prepare_torch
 
     prepare_torch(0, core_count())
     # PyTorch takes seconds to load: `cytoline --help` and the other commands do without it.
     from cytoline.screening import Screener
 
-    screener = Screener(models, upscaler_file)
-    score = working_score() if min_score is None else min_score
+    project = models.absolute().parent
+    screener = Screener(models, upscaler_file, working_views(project))
+    score = working_score(project) if min_score is None and not screener.whole_images else min_score or 0.0
     colours = Colours.for_classes(screener.classes)
     looked: list[Looked] = []
     skipped: list[Skipped] = []

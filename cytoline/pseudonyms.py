@@ -105,8 +105,14 @@ def ensure_key(path: Path | None = None, repository: Path = Path()) -> str:
     _refuse_inside(path, repository)
     made = not path.exists()
     if made:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            raise CytolineError(
+                f"the pseudonym key file cannot be made ({error.strerror})",
+                f"point {KEY_VARIABLE} at a file in a folder that you may write, outside the repository",
+            ) from None
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(secrets.token_hex(KEY_BYTES) + "\n")
     key_id = Pseudonyms(load_key(path, repository)).key_id

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cytoline.classification import load_classifier
 from cytoline.detection import load_detector
 from cytoline.errors import CytolineError
+from cytoline.fusion import VIEWS
 from cytoline.images import RGB
 from cytoline.manifest import BBox
 from cytoline.models import ModelCard, read_card
@@ -65,7 +66,8 @@ class Finding:
 class Screener:
     """The three models of a ``models`` folder, ready to look at images."""
 
-    def __init__(self, models: Path, upscaler_file: Path | None = None) -> None:
+    def __init__(self, models: Path, upscaler_file: Path | None = None, views: int = VIEWS) -> None:
+        self._views = views
         card = trained_card(models / "classifier")
         self.enlarging = enlarging_of(card, models / "classifier")
         self.whole_images = read_card(models / "detector").untrained is not None
@@ -91,7 +93,7 @@ class Screener:
     def _boxes(self, image: RGB) -> tuple[list[BBox], list[float]]:
         if self._detector is None:
             return [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))], [1.0]
-        boxes, scores, _ = self._detector.predict(image)
+        boxes, scores, _ = self._detector.predict(image, self._views)
         return [(float(x), float(y), float(w), float(h)) for x, y, w, h in boxes], [float(score) for score in scores]
 
     def _graded(self, image: RGB, cells: Sequence[tuple[BBox, float]]) -> list[Finding]:

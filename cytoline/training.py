@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from cytoline import depthwise, openmm
 from cytoline.closure import import_closure
 from cytoline.compute import has_fast_bf16, is_chief
+from cytoline.provenance import lock_hash
 from cytoline.training_hooks import BestOnValidation, EpochSeed, Frozen, Resumable, Watch
 
 Scope = Literal["mmdet", "mmpretrain"]
@@ -154,9 +155,17 @@ def build_model(scope: Scope, config: Config) -> nn.Module:
     return model
 
 
-def fingerprint(described: Mapping[str, object], inputs: Iterable[Path], code: Path) -> str:
-    """What a training is made of (params, every input file, the code), as a name for its resumable state."""
-    digest = blake3(json.dumps(described, sort_keys=True, default=str).encode())
+def fingerprint(
+    described: Mapping[str, object], config: Config, classes: Sequence[str], inputs: Iterable[Path], code: Path
+) -> str:
+    """What a training is made of, as a name for its resumable state: nothing else may ever resume from it.
+
+    Params, resolved config, classes in their order, every input file, the code, the packages and how the machine
+    computes.
+    """
+    machine = (torch.get_num_threads(), torch.cuda.is_available(), has_fast_bf16(), lock_hash())
+    made_of = (described, str(config.pretty_text), list(classes), machine)
+    digest = blake3(json.dumps(made_of, sort_keys=True, default=str).encode())
     for folder in inputs:
         for path in sorted(item for item in folder.rglob("*") if item.is_file()):
             digest.update(path.relative_to(folder).as_posix().encode())

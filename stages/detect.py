@@ -14,7 +14,7 @@ from pydantic import Field
 
 from cytoline import atomic
 from cytoline.command import run
-from cytoline.compute import ComputeParams, prepare_torch
+from cytoline.compute import ComputeParams, how_computed, prepare_torch
 from cytoline.detection import Detector, load_detector
 from cytoline.detections import Detection, write_detections
 from cytoline.fusion import MIRRORS
@@ -64,10 +64,12 @@ def main(
     rows: list[Detection] = []
     if fields and card.untrained is None:
         # Inference is deterministic for a fixed number of threads; the seed plays no part.
-        prepare_torch(0, ComputeParams.load().threads)
+        threads = ComputeParams.load().threads
+        prepare_torch(0, threads)
         weights = detector / "weights.safetensors"
         jobs = [Job(record.image_id, (clean / "images" / record.file, weights)) for record in fields]
         config = (detector / "config.py").read_bytes() + (detector / "model_card.json").read_bytes()
+        config += how_computed(threads)
         for job, blobs in Memo().map(find_cells, jobs, params, description="detecting", extra=config):
             for kind, x, y, w, h, score in json.loads(blobs["rows.json"].read()):
                 rows.append(Detection(image_id=job.name, category_id=kind, bbox=(x, y, w, h), score=score))

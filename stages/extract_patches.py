@@ -67,9 +67,9 @@ def cut(image: Path, cells: tuple[tuple[str, BBox], ...], params: Cut) -> dict[s
 
 
 def annotated(record: Record, split: str) -> Iterator[PatchRecord]:
-    """One patch per annotated cell; cells that the anonymizer painted over are not used to learn from."""
+    """One patch per annotated cell, but for those that the anonymizer painted over: they teach and prove nothing."""
     for number, item in enumerate(record.annotations):
-        if not (item.redacted and split == "train"):
+        if not item.hidden:
             yield _patch(record, split, "annotated", number, item.label, item.bbox, None)
 
 

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict
 
 from cytoline import atomic
 from cytoline.command import run
-from cytoline.compute import ComputeParams, prepare_torch, worker_pool
+from cytoline.compute import ComputeParams, how_computed, prepare_torch, worker_pool
+from cytoline.errors import CytolineError
 from cytoline.images import png_bytes, read_image
 from cytoline.memo import Job, Memo
 from cytoline.params import Params
@@ -35,7 +36,7 @@ class UpscaleParams(Params, prefix="upscale"):
     factor: Literal[2, 4]
     """Side of the enlarged patch over side of the patch; ``none`` ignores it."""
     file: str
-    """Method ``file`` only: a .safetensors model of any architecture that spandrel knows."""
+    """Method ``file`` only: PATH#SHA256 of a .safetensors model of any architecture that spandrel knows."""
 
 
 class Enlarging(BaseModel):
@@ -95,8 +96,9 @@ def entries(jobs: Sequence[Job], enlarging: Enlarging, compute: ComputeParams) -
     network = enlarging.method in NETWORKS
     if network:
         prepare_torch(0, compute.threads)  # inference draws no random numbers
+    extra = how_computed(compute.threads) if network else b""
     with nullcontext() if network else worker_pool(compute) as pool:
-        for _, blobs in Memo().map(enlarge, jobs, enlarging, description="enlarging patches", pool=pool):
+        for _, blobs in Memo().map(enlarge, jobs, enlarging, description="enlarging patches", pool=pool, extra=extra):
             for name, blob in blobs.items():
                 yield name, blob.read()
 
@@ -110,8 +112,15 @@ def main(
     params = UpscaleParams.load()
     weights, digest = None, None
     if params.method in NETWORKS:
-        weights = upscaler if params.method == "compact" else Path(params.file)
+        named, _, expected = params.file.partition("#")
+        weights = upscaler if params.method == "compact" else Path(named)
         digest = hashlib.sha256(weights_path(params.method, weights).read_bytes()).hexdigest()
+        if params.method == "file" and digest != expected:
+            # DVC knows the param, not the file: without its hash a changed file would change nothing.
+            raise CytolineError(
+                f"upscale.file: the sha256 of {weights.name} is not the one named after `#`",
+                f"if this is the file you trust, set upscale.file to {named}#{digest}",
+            )
     enlarging = Enlarging(
         method=params.method,
         factor=1 if params.method == "none" else params.factor,

@@ -72,3 +72,24 @@ def test_opencv_loads_and_works_without_a_window_system() -> None:
         "assert 'libGL.so' not in text and 'libQt5' not in text\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "data/raw/manifest.jsonl",
+        "data/.raw.0123456789ab.tmp/manifest.jsonl",
+        "data/.quarantine.0123456789ab.tmp/a.jpg",
+        "data/incoming/hospital/Mueller_Anna.jpg",
+        "data/incoming/.hospital.0123456789ab.tmp/Mueller_Anna.jpg",
+    ],
+)
+def test_git_never_takes_what_may_show_a_person(path: str) -> None:
+    done = subprocess.run(["git", "check-ignore", "--quiet", "--no-index", path], cwd=ROOT, check=False)
+    assert done.returncode == 0
+
+
+def test_git_takes_the_phantoms_description() -> None:
+    path = "data/incoming/phantom/source.yaml"
+    done = subprocess.run(["git", "check-ignore", "--quiet", "--no-index", path], cwd=ROOT, check=False)
+    assert done.returncode == 1

@@ -123,7 +123,9 @@ def examine(
 
 def check_conservation(examined: Examined) -> None:
     """In = kept + refused, for files and for boxes.  Raises ``RuntimeError``: a failure is a defect of ours."""
-    files = len(examined.kept) + len(examined.used) + len(set(examined.listing.notices) - examined.used)
+    # A notice may be an annotation by its content (notice_1.xml): then it was used or refused, and counts as that.
+    elsewhere = examined.used | {note.file for note in examined.notes if note.what == "file"}
+    files = len(examined.kept) + len(examined.used) + len(set(examined.listing.notices) - elsewhere)
     files += examined.refused("file").total()
     boxes = sum(len(image.boxes) for image in examined.kept) + examined.refused("box").total()
     if files != examined.listing.seen or boxes != examined.boxes:

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from cytoline.sources.context import Context
 from cytoline.sources.found import Box, Found, Reading
-from cytoline.sources.tables import number, read_rows
+from cytoline.sources.tables import columns_of, number, read_rows
 
 CELLS = "cells.csv"
 """Read where it is there, even if ``annotations`` does not name it."""
@@ -34,12 +34,13 @@ def read_cells(context: Context) -> Reading:
             reading.refuse_file(name, "no_annotation", "not in the table of cells", boxes=1)
         else:
             label = folders[0] if context.info.class_folder == "first" else folders[-1]
-            row, centre = (rows or {}).get(name, ({}, None))
-            reading.found.append(Found(name, (Box(WHOLE_IMAGE, label, row.get("annotator")),), row, None, centre))
+            row, centre, annotator = (rows or {}).get(name, ({}, None, None))
+            reading.found.append(Found(name, (Box(WHOLE_IMAGE, label, annotator),), row, None, centre))
     return reading
 
 
-Row = tuple[dict[str, str], tuple[float, float] | None]
+Row = tuple[dict[str, str], tuple[float, float] | None, str | None]
+"""What the table says: all columns, where the nucleus is, who annotated it."""
 
 
 def _rows(context: Context, reading: Reading) -> dict[str, Row] | None:
@@ -53,9 +54,9 @@ def _rows(context: Context, reading: Reading) -> dict[str, Row] | None:
     for file in files:
         reading.used.add(file)
         table = read_rows(context.listing.files[file], context.params.max_annotation_megabytes, context.shown(file))
-        columns = list(table[0])
+        columns = columns_of(table)
         called = context.needed_column("file", columns, file)
-        x, y = context.column("x", columns), context.column("y", columns)
+        x, y, annotator = (context.column(field, columns) for field in ("x", "y", "annotator"))
         for row in table:
             reading.entries += 1
             path, reason = context.locate(row.get(called), file)
@@ -63,5 +64,5 @@ def _rows(context: Context, reading: Reading) -> dict[str, Row] | None:
                 reading.refuse_entry(row.get(called, ""), "listed_twice" if path else reason, f"in {file}")
                 continue
             centre = (number(row.get(x)), number(row.get(y))) if x and y else None
-            rows[path] = (row, centre)
+            rows[path] = (row, centre, row.get(annotator) or None if annotator else None)
     return rows

@@ -13,7 +13,7 @@ from cytoline.sources.context import USUAL_COLUMNS
 from cytoline.sources.folders import CELLS
 from cytoline.sources.listing import Listing
 from cytoline.sources.schema import COLUMN, EACH_FILE
-from cytoline.sources.tables import read_json, read_limited, read_rows
+from cytoline.sources.tables import columns_of, read_json, read_limited, read_rows
 from cytoline.taxonomy import Taxonomy
 
 UNKNOWN = "unknown"
@@ -92,11 +92,11 @@ def _only_json(listing: Listing) -> Any:
 
 def _columns(kind: str, listing: Listing) -> list[str]:
     if kind == "fields-csv-points" and isinstance(data := _only_json(listing), list):
-        return list(data[0]) if data and isinstance(data[0], Mapping) else []
+        return columns_of(item for item in data if isinstance(item, Mapping))
     tables = [name for name in listing.files if name == CELLS or (kind != "cells-folders" and name.endswith(".csv"))]
     if len(tables) != 1:
         return []
-    return list(read_rows(listing.files[tables[0]], _MEGABYTES, tables[0])[0])
+    return columns_of(read_rows(listing.files[tables[0]], _MEGABYTES, tables[0]))
 
 
 def _class_folder(listing: Listing, taxonomy: Taxonomy) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Literal
 
@@ -16,16 +17,23 @@ def apply_rule(
 
     ``each-file`` carries the source's name, because equal file names of two sources are two people;
     identifiers that were given do not, so that one patient's images from two sources stay together.
+
+    All come with composed accents (NFC): file systems and tables spell one name in two ways, and a patient with two
+    spellings would get two pseudonyms and could be on both sides of the split.
     """
     if rule == EACH_FILE:
-        return f"{source}/{path}"
+        return _composed(f"{source}/{path}")
     if rule.startswith(COLUMN):
-        return row.get(rule[len(COLUMN) :].strip(), "").strip() or None
-    match = re.search(rule, path)
+        return _composed(row.get(rule[len(COLUMN) :].strip(), "")).strip() or None
+    match = re.search(_composed(rule), _composed(path))
     if match is None:
         return None
     found = match.groupdict().get(field, match.group(1))
-    return (found or "").strip() or None
+    return _composed(found or "").strip() or None
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def identify(info: SourceInfo, source: str, path: str, row: Mapping[str, str]) -> tuple[str, str] | None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from cytoline.errors import CytolineError
 from cytoline.sources.context import Context
 from cytoline.sources.found import Box, Found, Reading
-from cytoline.sources.tables import number, read_json, read_rows, scalars
+from cytoline.sources.tables import columns_of, number, read_json, read_rows, scalars
 
 Points = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One image as the file has it."""
+
+    called: str
+    row: dict[str, str]
+    points: Points
+    undecided: int | None = None
+    """How many cells its lists hold, where no single one of them is the list of cells; else None."""
 
 
 def read_points(context: Context) -> Reading:
@@ -19,16 +31,20 @@ def read_points(context: Context) -> Reading:
     (file,) = _only(context, context.annotation_files((".csv", ".json")))
     reading.used.add(file)
     entries = _from_json(context, file) if PurePosixPath(file).suffix.lower() == ".json" else _from_csv(context, file)
+    columns = columns_of([point for entry in entries for point in entry.points])
     taken: set[str] = set()
-    for called, row, points in entries:
+    for entry in entries:
+        cells = len(entry.points) if entry.undecided is None else entry.undecided
         reading.entries += 1
-        reading.boxes += len(points)
-        path, reason = context.locate(called, file)
+        reading.boxes += cells
+        path, reason = context.locate(entry.called, file)
         if path is None or path in taken:
-            reading.refuse_entry(called, "listed_twice" if path else reason, f"in {file}", len(points))
-            continue
-        taken.add(path)
-        reading.found.append(Found(path, tuple(_boxes(context, file, points)), row))
+            reading.refuse_entry(entry.called, "listed_twice" if path else reason, f"in {file}", cells)
+        elif entry.undecided is not None:
+            reading.refuse_entry(entry.called, "bad_entry", f"not exactly one list of cells, in {file}", cells)
+        else:
+            taken.add(path)
+            reading.found.append(Found(path, tuple(_boxes(context, file, entry.points, columns)), entry.row))
     return reading
 
 
@@ -38,16 +54,16 @@ def _only(context: Context, files: list[str]) -> list[str]:
     return files
 
 
-def _from_csv(context: Context, file: str) -> list[tuple[str, dict[str, str], Points]]:
+def _from_csv(context: Context, file: str) -> list[_Entry]:
     rows = read_rows(context.listing.files[file], context.params.max_annotation_megabytes, context.shown(file))
-    column = context.needed_column("file", list(rows[0]), file)
+    column = context.needed_column("file", columns_of(rows), file)
     by_image: dict[str, Points] = {}
     for row in rows:
         by_image.setdefault(row.get(column, ""), []).append(row)
-    return [(called, points[0], points) for called, points in by_image.items()]
+    return [_Entry(called, points[0], points) for called, points in by_image.items()]
 
 
-def _from_json(context: Context, file: str) -> list[tuple[str, dict[str, str], Points]]:
+def _from_json(context: Context, file: str) -> list[_Entry]:
     shown = context.shown(file)
     data = read_json(context.listing.files[file], context.params.max_annotation_megabytes, shown)
     if not isinstance(data, list) or not data or not all(isinstance(item, dict) for item in data):
@@ -55,21 +71,28 @@ def _from_json(context: Context, file: str) -> list[tuple[str, dict[str, str], P
             f"{shown} is not a list of images",
             'it needs the form [{"image_name": ..., "cells": [{"x": ..., "y": ..., "label": ...}]}]',
         )
-    column = context.needed_column("file", list(data[0]), file)
-    return [(str(item.get(column, "")), scalars(item), _cells(item)) for item in data]
+    column = context.needed_column("file", columns_of(data), file)
+    return [_entry(str(item.get(column, "")), item) for item in data]
 
 
-def _cells(item: dict[str, Any]) -> Points:
-    """The cells of an image: its one list of objects, whatever that is called."""
+def _entry(called: str, item: dict[str, Any]) -> _Entry:
+    """An image with its one list of objects, whatever that is called; lists of other things (tags) are not meant.
+
+    Only an empty list says that there is no cell: an image without any list was not looked at.
+    """
     lists = [value for value in item.values() if isinstance(value, list)]
-    return [scalars(cell) for cell in lists[0]] if len(lists) == 1 else []
+    objects = sum(isinstance(cell, dict) for cells in lists for cell in cells)
+    fitting = [cells for cells in lists if cells and all(isinstance(cell, dict) for cell in cells)]
+    if len(fitting) == 1:
+        return _Entry(called, scalars(item), [scalars(cell) for cell in fitting[0]])
+    nothing_seen = objects == 0 and [] in lists
+    return _Entry(called, scalars(item), [], None if nothing_seen else objects)
 
 
-def _boxes(context: Context, file: str, points: Points) -> list[Box]:
+def _boxes(context: Context, file: str, points: Points, columns: list[str]) -> list[Box]:
     """A point without numbers gives a box of NaN, which is refused where all boxes are checked."""
     if not points:
         return []
-    columns = list(points[0])
     x, y, label = (context.needed_column(field, columns, file) for field in ("x", "y", "label"))
     annotator = context.column("annotator", columns)
     side = context.info.box_px or 0.0

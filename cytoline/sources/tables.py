@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,15 @@ def read_json(path: Path, megabytes: int, shown: str) -> Any:
 
 
 def read_rows(path: Path, megabytes: int, shown: str) -> list[dict[str, str]]:
-    """Parse a CSV file with a header line; comma, semicolon or tab between the columns."""
+    """Parse a CSV file with a header line; comma, semicolon or tab between the columns.
+
+    Every row has every column of the header: a row that ends early is filled with "".
+    """
     try:
         text = read_limited(path, megabytes, shown).decode("utf-8-sig")
         header = text.split("\n", 1)[0]
         delimiter = max(",;\t", key=header.count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="", strict=True)
         rows = [{str(k).strip(): v.strip() for k, v in row.items() if isinstance(v, str)} for row in reader]
     except UnicodeDecodeError:
         raise CytolineError(f"{shown} is not UTF-8 text", "save it as CSV in UTF-8") from None
@@ -56,6 +60,11 @@ def read_rows(path: Path, megabytes: int, shown: str) -> list[dict[str, str]]:
     if not rows:
         raise CytolineError(f"{shown} holds no rows", "it needs a header line and a row per cell")
     return rows
+
+
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The columns of all rows, in the order they first occur: JSON objects may leave out what they do not know."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def number(value: object) -> float:

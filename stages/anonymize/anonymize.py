@@ -95,7 +95,7 @@ def _pass(
             barcodes=outcome.barcodes,
             doubtful=outcome.doubtful,
             boxes=len(clean.annotations),
-            boxes_redacted=sum(item.redacted for item in clean.annotations),
+            boxes_redacted=sum(item.redacted > 0 for item in clean.annotations),
         )
     )
 

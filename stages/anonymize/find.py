@@ -3,6 +3,7 @@
 Text: RapidOCR (models come with the package; nothing is fetched) at the image's own scale.  Its detector takes a
 crowd of cells for writing now and then, and its reader then finds an 8 or two in it, so a hit counts only if
 it reads as two or more characters and is no taller than a line of writing, or if it is beyond doubt.
+A strip (a label cut out of a slide, say) is laid on a plain ground first: the reader would enlarge it beyond measure.
 Barcodes: zxing-cpp, which raised no false alarm on real fields.
 """
 
@@ -23,6 +24,9 @@ Polygon = tuple[tuple[int, int], ...]
 """Corner points x, y in pixels."""
 
 SURE_SCORE, SURE_CHARACTERS = 0.9, 4
+
+STRIP = 4
+"""A picture longer than so many times its shorter side is a strip."""
 
 BARS_GO_ON = 0.15
 """Share of the height that was read."""
@@ -52,8 +56,8 @@ class Hits:
 
 
 def find_marks(rgb: RGB, params: AnonymizeParams) -> Hits:
-    """Text and barcodes in one image.  Images smaller than ``text_min_image`` are not searched for text."""
-    texts, doubtful = _find_text(rgb, params) if min(rgb.shape[:2]) >= params.text_min_image else ((), 0)
+    """Text and barcodes in one image.  Images smaller than ``text_min_image`` both ways are not searched for text."""
+    texts, doubtful = _find_text(rgb, params) if max(rgb.shape[:2]) >= params.text_min_image else ((), 0)
     return Hits(texts, find_barcodes(rgb), doubtful)
 
 
@@ -78,17 +82,34 @@ def _outline(code: Any) -> Polygon:
 
 
 def _find_text(rgb: RGB, params: AnonymizeParams) -> tuple[tuple[Polygon, ...], int]:
-    result = _reader(params.text_scale)(np.ascontiguousarray(rgb[:, :, ::-1]), text_score=0.0)
+    height, width = rgb.shape[:2]
+    laid, x0, y0 = _on_ground(rgb)
+    result = _reader(params.text_scale)(np.ascontiguousarray(laid[:, :, ::-1]), text_score=0.0)
     if getattr(result, "txts", None) is None:
         return (), 0
-    limit = params.text_max_height * min(rgb.shape[:2])
+    # Writing fills a strip from edge to edge, so there the longer side is the measure.
+    limit = params.text_max_height * (min(height, width) if laid is rgb else max(height, width))
     certain, doubtful = [], 0
     for box, text, score in zip(result.boxes, result.txts, result.scores, strict=True):
         if _is_writing(text, float(score), _height(box), limit, params.text_score):
-            certain.append(tuple((int(x), int(y)) for x, y in np.rint(box)))
+            corners = np.clip(np.rint(box) - (x0, y0), 0, (width - 1, height - 1))
+            certain.append(tuple((int(x), int(y)) for x, y in corners))
         else:
             doubtful += 1
     return tuple(sorted(certain)), doubtful
+
+
+def _on_ground(rgb: RGB) -> tuple[RGB, int, int]:
+    """A strip in the middle of its own median colour, and where it lies there; other pictures as they are."""
+    height, width = rgb.shape[:2]
+    least = -(-max(height, width) // STRIP)
+    if min(height, width) >= least:
+        return rgb, 0, 0
+    x0, y0 = max(least - width, 0) // 2, max(least - height, 0) // 2
+    laid = np.empty((max(height, least), max(width, least), 3), np.uint8)
+    laid[:] = np.median(rgb.reshape(-1, 3), axis=0).astype(np.uint8)
+    laid[y0 : y0 + height, x0 : x0 + width] = rgb
+    return laid, x0, y0
 
 
 def _is_writing(text: str, score: float, height: float, limit: float, least: float) -> bool:

@@ -1,12 +1,16 @@
 """A JPEG rewritten segment by segment: the coded pixels stay as they are, all that can carry words goes.
 
-Also the check of the result, which shares no code with the rewrite beyond the marker numbers.
+Also the check of the result, which shares no code with the rewrite beyond the marker numbers, and a test that
+asks the decoder whether a scan holds more than it reads: a decoder stops after the last block, and words may follow.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from cytoline.images import RGB
 
 SOI, EOI, SOS, DQT, DHT, DRI, APP14 = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xEE
 FRAMES = frozenset({0xC0, 0xC1, 0xC2})
@@ -14,6 +18,13 @@ FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 TABLES = frozenset({DQT, DHT, DRI})
 ADOBE_BYTES = 12
 """APP14 holds two version and flag words and the colour transform; longer ones could carry more."""
+
+MAX_SCANS = 32
+"""Each costs a decoding; usual progressive files have 6 to 10."""
+BLEED = 2
+"""Pixels by which smooth chroma carries a change into the neighbours."""
+_FLIPS = (0xFF, 0x80, 0xC0, 0xE0, 0xF0, 0x40, 0xA0, 0x20)
+"""Changes to a last byte, tried in turn: one alone can drown in rounding."""
 
 
 _IN_SCAN = re.compile(rb"(?:[^\xff]+|\xff[\x00\xd0-\xd7])*+", re.DOTALL)
@@ -69,6 +80,110 @@ def verify(content: bytes) -> str | None:
     if content[at:] != b"\xff\xd9" or not scans:
         return "no plain end"
     return None
+
+
+def unread_tail(content: bytes, rgb: RGB, decode: Callable[[bytes], RGB]) -> bool:
+    """False if the last byte of every coded stretch of a verified file makes a difference to the picture.
+
+    A decoder reads a stretch (a scan, or what lies between two restarts) in one go, so a last byte that it uses
+    means that it used all before.  True where that cannot be shown, as in some progressive files, whose scans
+    may end on bits that change no pixel.  ``rgb`` is what ``decode`` makes of ``content``.
+    """
+    try:
+        probes = _layout(content).probes(rgb.shape[1], rgb.shape[0])
+    except OddJpegError:
+        return True
+    return not all(_is_read(content, rgb, probe, decode) for probe in probes)
+
+
+Rect = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels."""
+
+
+@dataclass
+class _Layout:
+    """Where the coded stretches end, and how large the units (MCUs) are."""
+
+    unit: tuple[int, int] = (0, 0)
+    restart: int = 0
+    scans: list[list[int]] = field(default_factory=list)
+    """For each scan the ends of its stretches."""
+
+    def probes(self, width: int, height: int) -> list[dict[int, Rect]]:
+        """Ends that can be tried in one decoding, each with the pixels in which it must show.
+
+        Between restarts that is the last unit; those that touch each other are not tried together.
+        """
+        if all(len(ends) == 1 for ends in self.scans):
+            return [{ends[0]: (0, 0, width, height)} for ends in self.scans]
+        across, down = -(-width // self.unit[0]), -(-height // self.unit[1])
+        if len(self.scans[0]) != -(-across * down // self.restart):
+            raise OddJpegError("more or fewer restarts than blocks")
+        groups: dict[tuple[int, int], dict[int, Rect]] = {}
+        for index, end in enumerate(self.scans[0]):
+            y, x = divmod(min((index + 1) * self.restart, across * down) - 1, across)
+            left, top = x * self.unit[0], y * self.unit[1]
+            place = (left, top, min(left + self.unit[0], width), min(top + self.unit[1], height))
+            groups.setdefault((x % 2, y % 2), {})[end] = place
+        return list(groups.values())
+
+
+def _layout(content: bytes) -> _Layout:
+    layout, at = _Layout(), 2
+    frame = parts = 0
+    while content[at + 1] != EOI:
+        marker, size = content[at + 1], int.from_bytes(content[at + 2 : at + 4], "big")
+        body = content[at + 4 : at + 2 + size]
+        at += 2 + size
+        if marker in FRAMES:
+            frame, parts = marker, body[5]
+            factors = [(item >> 4, item & 15) for item in body[7::3]] if parts > 1 else [(1, 1)]
+            layout.unit = (8 * max(x for x, _ in factors), 8 * max(y for _, y in factors))
+        elif marker == DRI:
+            layout.restart = int.from_bytes(body, "big")
+        elif marker == SOS:
+            end = _scan_end(content, at)
+            ends = [at + found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", content[at:end])]
+            if any(content[stop + 1] != 0xD0 + index % 8 for index, stop in enumerate(ends)):
+                raise OddJpegError("restarts out of order")
+            starts = [at, *(stop + 2 for stop in ends)]
+            if any(start >= stop for start, stop in zip(starts, [*ends, end], strict=True)):
+                raise OddJpegError("an empty stretch")
+            if ends and (frame == 0xC2 or body[0] != parts or not all((*layout.unit, layout.restart))):
+                raise OddJpegError("restarts where it is not plain which blocks lie between them")
+            layout.scans.append([*ends, end])
+            at = end
+    if len(layout.scans) > (1 if any(len(ends) > 1 for ends in layout.scans) else MAX_SCANS):
+        raise OddJpegError("scans")
+    return layout
+
+
+def _is_read(content: bytes, rgb: RGB, probe: dict[int, Rect], decode: Callable[[bytes], RGB]) -> bool:
+    """Whether each of the ends shows in its own place, and all of them nowhere else."""
+    missing = dict(probe)
+    for flip in _FLIPS:
+        differs = (decode(_flipped(content, list(missing), flip)) != rgb).any(axis=2)
+        shown = [end for end, (x0, y0, x1, y1) in missing.items() if differs[y0:y1, x0:x1].any()]
+        for x0, y0, x1, y1 in missing.values():
+            differs[max(y0 - BLEED, 0) : y1 + BLEED, max(x0 - BLEED, 0) : x1 + BLEED] = False
+        if not differs.any():
+            for end in shown:
+                del missing[end]
+        if not missing:
+            return True
+    return False
+
+
+def _flipped(content: bytes, ends: list[int], flip: int) -> bytes:
+    """With other last bytes before ``ends``; no new marker comes about."""
+    out, done = bytearray(), 0
+    for end in sorted(ends):
+        stuffed = content[end - 2 : end] == b"\xff\x00"
+        start = end - 2 if stuffed else end - 1
+        byte = content[start] ^ flip
+        out += content[done:start] + (b"\xff\x00" if byte == 0xFF else bytes((byte,)))
+        done = end
+    return bytes(out + content[done:])
 
 
 def _segments(source: bytes) -> Iterator[tuple[int, bytes, bytes]]:

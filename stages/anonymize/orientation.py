@@ -15,7 +15,7 @@ _TAG = 0x0112
 
 
 def read_orientation(content: bytes) -> int:
-    """1 to 8; 1 where there is no tag, a senseless one, or a TIFF (whose decoder turns the pixels itself).
+    """1 to 8; 1 where there is no tag, a senseless one, or a TIFF (``images`` refuses turned ones).
 
     Only for files whose header passed ``images.probe``.
     """
@@ -42,7 +42,17 @@ def turn_box(bbox: BBox, size: tuple[int, int], orientation: int) -> BBox:
     if orientation >= 5:
         x, y, w, h, width, height = y, x, h, w, height, width
     flip_x, flip_y = _flips(orientation)
-    return (width - x - w if flip_x else x, height - y - h if flip_y else y, w, h)
+    if flip_x:
+        x, w = _mirrored(x, w, width)
+    if flip_y:
+        y, h = _mirrored(y, h, height)
+    return (x, y, w, h)
+
+
+def _mirrored(start: float, length: float, whole: int) -> tuple[float, float]:
+    """Rounding may put a box that touches the edge 1e-14 beyond it, which the manifest refuses."""
+    new = max(0.0, whole - start - length)
+    return new, length if new + length <= whole else whole - new
 
 
 def turned_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from cytoline.manifest import Annotation, Record
 from cytoline.pseudonyms import Pseudonyms, load_key, synthetic_key
 from stages.anonymize.orientation import turn_box
 from stages.anonymize.recreate import Outcome, painted_mask
-from stages.anonymize.redact import touches
+from stages.anonymize.redact import painted_share
 
 COLLECTED = "collected.json"
 PHANTOM = "phantom"
@@ -60,7 +60,7 @@ def clean_record(record: Record, outcome: Outcome, sha256: str, margin: int, nam
                 bbox=bbox,
                 label=item.label,
                 annotator=names.of("annotator", item.annotator) if item.annotator is not None else None,
-                redacted=mask is not None and touches(mask, bbox),
+                redacted=0.0 if mask is None else painted_share(mask, bbox),
             )
         )
     changes = {

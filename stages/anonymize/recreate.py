@@ -102,13 +102,15 @@ def _written(source: bytes | None, rgb: RGB, outcome: Outcome) -> dict[str, byte
 
 
 def _rewritten(source: bytes, rgb: RGB) -> bytes | None:
-    """The lossless rewrite, or None where PNG is the safer way (odd structure, other colours without the tags)."""
+    """The lossless rewrite, or None where PNG is safer (odd structure, bytes that no pixel needs, other colours)."""
     try:
         plain = jpeg.rewrite(source)
         same = jpeg.verify(plain) is None and np.array_equal(read_image(plain), rgb)
+        if not same or jpeg.unread_tail(plain, rgb, read_image):
+            return None
     except (jpeg.OddJpegError, UnreadableImage):
         return None
-    return plain if same else None
+    return plain
 
 
 def _kept_back(reason: Reason) -> dict[str, bytes]:

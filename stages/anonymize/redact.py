@@ -39,11 +39,13 @@ def paint(rgb: RGB, mask: Mask) -> RGB:
     return out
 
 
-def touches(mask: Mask, bbox: BBox) -> bool:
-    """True if any painted pixel lies in the box."""
+def painted_share(mask: Mask, bbox: BBox) -> float:
+    """Share of the box's pixels that are painted, 0 to 1, to a thousandth; never 0 if any of them is."""
     x, y, w, h = bbox
     part = mask[int(y) : int(np.ceil(y + h)), int(x) : int(np.ceil(x + w))]
-    return bool(part.any())
+    if not part.any():
+        return 0.0
+    return max(0.001, round(float((part != 0).mean()), 3))
 
 
 def _widen(mask: Mask, by: int) -> Mask:

@@ -46,7 +46,7 @@ def _detections(
     claims: dict[tuple[str, tuple[float, ...]], float],
 ) -> Iterator[Row]:
     """One row per detection; notes in ``claims`` which annotated cell was found, and with what score."""
-    cells = [item for item in record.annotations if not item.redacted]
+    cells = [item for item in record.annotations if not item.hidden]
     boxes, truths = as_boxes([patch.bbox for patch in patches]), as_boxes([cell.bbox for cell in cells])
     scores = [patch.score or 0.0 for patch in patches]
     claimed = greedy_match(boxes, scores, truths)
@@ -79,7 +79,7 @@ def _cell(
 def _field(record: Record, found: Sequence[Row], operating: float) -> Row:
     kept = [row for row in found if float(str(row["score"])) >= operating]
     hits = sum(row["truth"] is not None for row in kept)
-    cells = sum(not item.redacted for item in record.annotations)
+    cells = sum(not item.hidden for item in record.annotations)
     return {
         "kind": "field",
         "image_id": record.image_id,

@@ -68,7 +68,7 @@ class Judge:
         operating = threshold_of(known) if known else None
         patients = self._patients([item.patient for item in fields])
         judged = judge_detector(fields, patients, self.params.confidence, operating)
-        short = self._on_val(plain_detector(known) if known else {})
+        short = part.painted_over | self._on_val(plain_detector(known) if known else {})
         return {"detector": _joined(judged, short, patients.method(self.params.confidence))}, plots.detector_plots(
             fields
         )
@@ -82,7 +82,7 @@ class Judge:
         cells, known = (gather.cells_of(item, grades, self.taxonomy) for item in (part, val))
         patients = self._patients(cells.patients)
         judged = judge_classifier(cells, self.taxonomy, patients, self.params.confidence)
-        short = self._on_val(plain_classifier(known, self.taxonomy))
+        short = part.painted_over | self._on_val(plain_classifier(known, self.taxonomy))
         return {"classifier": _joined(judged, short, patients.method(self.params.confidence))}, plots.classifier_plots(
             cells, self.taxonomy
         )
@@ -96,7 +96,7 @@ class Judge:
         fields, known = (gather.graded_in(item, grades, self.taxonomy) for item in (part, val))
         patients = self._patients([item.field.patient for item in fields])
         judged = judge_two_stages(fields, self.taxonomy, patients, self.params.confidence)
-        short = self._on_val(plain_two_stages(known, self.taxonomy) if known else {})
+        short = part.painted_over | self._on_val(plain_two_stages(known, self.taxonomy) if known else {})
         return {"two_stage": _joined(judged, short, patients.method(self.params.confidence))}, plots.two_stage_plots(
             fields, self.taxonomy
         )

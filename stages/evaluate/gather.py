@@ -48,6 +48,11 @@ class Part:
         return tuple(record for record in self.records if record.role == "field")
 
     @property
+    def painted_over(self) -> dict[str, int]:
+        """How many cells are left out of every figure, by the name that the figures give it."""
+        return {"cells_painted_over": sum(item.hidden for record in self.records for item in record.annotations)}
+
+    @property
     def patients(self) -> list[str]:
         """Distinct patients of the labelled images."""
         return sorted({record.patient for record in self.records})
@@ -56,8 +61,8 @@ class Part:
 def part_of(name: str, records: Iterable[Record], split: Mapping[str, str], patches: Iterable[PatchRecord]) -> Part:
     """What belongs to the split ``name``."""
     mine = {item.image_id: item for item in records if item.labelled and split.get(item.image_id) == name}
-    redacted = {(item.image_id, box) for item in mine.values() for box in _redacted(item)}
-    chosen = [patch for patch in patches if patch.image_id in mine and (patch.image_id, patch.bbox) not in redacted]
+    covered = {(item.image_id, box) for item in mine.values() for box in _hidden(item)}
+    chosen = [patch for patch in patches if patch.image_id in mine and (patch.image_id, patch.bbox) not in covered]
     return Part(
         tuple(mine.values()),
         tuple(patch for patch in chosen if patch.origin == "annotated"),
@@ -112,7 +117,7 @@ def graded_in(part: Part, grades: Grades, taxonomy: Taxonomy) -> list[GradedFiel
         boxes = as_boxes([patch.bbox for patch in patches])
         scores = np.array([patch.score or 0.0 for patch in patches], dtype=float)
         rows = [grades[patch.patch_id][: len(taxonomy.classes)] for patch in patches]
-        labels = [_class(taxonomy, item.label) for item in record.annotations if not item.redacted]
+        labels = [_class(taxonomy, item.label) for item in record.annotations if not item.hidden]
         fields.append(
             GradedField(
                 Field(record.image_id, record.patient, _truths(record), boxes, scores),
@@ -132,7 +137,7 @@ def kept_detections(record: Record, patches: Sequence[PatchRecord]) -> list[Patc
 
 def _counts(record: Record, boxes: Floats) -> NDArray[np.bool_]:
     """False for a detection that lies on a painted-over cell, unless it lies better on another."""
-    hidden = _redacted(record)
+    hidden = _hidden(record)
     if not hidden or not len(boxes):
         return np.ones(len(boxes), dtype=bool)
     over = iou_matrix(boxes, hidden).max(axis=1)
@@ -143,11 +148,11 @@ def _counts(record: Record, boxes: Floats) -> NDArray[np.bool_]:
 
 
 def _truths(record: Record) -> Floats:
-    return as_boxes([item.bbox for item in record.annotations if not item.redacted])
+    return as_boxes([item.bbox for item in record.annotations if not item.hidden])
 
 
-def _redacted(record: Record) -> list[BBox]:
-    return [item.bbox for item in record.annotations if item.redacted]
+def _hidden(record: Record) -> list[BBox]:
+    return [item.bbox for item in record.annotations if item.hidden]
 
 
 def _class(taxonomy: Taxonomy, label: str) -> int:

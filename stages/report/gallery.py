@@ -152,7 +152,7 @@ def _sample(number: int, record: Record, field: Case, cases: Sequence[Case], cle
     truth = [
         Mark(a.bbox, a.label, _colour(taxonomy, a.label), dashed=found.get(a.bbox, 0.0) < field["threshold"])
         for a in record.annotations
-        if not a.redacted
+        if not a.hidden
     ]
     shown = [case for case in mine if case["kind"] == "detection" and case["score"] >= field["threshold"]]
     predicted = [

@@ -21,7 +21,7 @@ from cytoline.params import load_taxonomy_name
 from cytoline.splits import SPLITS, SplitRow, write_split_rows
 from cytoline.taxonomy import Taxonomy
 from stages.split.assign import assign, group_patients, imbalance, suggest_salt
-from stages.split.duplicates import FINGERPRINT, Pair, fingerprint, nearly_same, same_pixels
+from stages.split.duplicates import FINGERPRINT, fingerprint, nearly_same, pixel_digest, same_pixels
 from stages.split.params import SplitParams
 
 SUMMARY = "summary.json"
@@ -37,13 +37,18 @@ def fingerprints(records: Sequence[Record], clean: Path, compute: ComputeParams)
         return [blobs[FINGERPRINT].read() for _, blobs in results]
 
 
-def check_no_shared_image(rows: Sequence[SplitRow], pairs: Iterable[Pair]) -> None:
-    """Raise ``CytolineError`` if two images that are (nearly) the same stand in different parts."""
-    for one, other in pairs:
-        if rows[one].split != rows[other].split:
+def check_no_shared_image(rows: Sequence[SplitRow], prints: Sequence[bytes]) -> None:
+    """Raise ``CytolineError`` if two images with the same pixels, in whatever orientation, stand in different parts.
+
+    It looks at nothing but the finished table and the pixels: whoever loses a pair, links or groups wrongly is caught.
+    """
+    seen: dict[bytes, SplitRow] = {}
+    for row, item in zip(rows, prints, strict=True):
+        earlier = seen.setdefault(pixel_digest(item), row)
+        if earlier.split != row.split:
             raise CytolineError(
-                f"leakage: the images {rows[one].image_id} ({rows[one].split}) and {rows[other].image_id} "
-                f"({rows[other].split}) are the same or nearly so",
+                f"leakage: the images {earlier.image_id} ({earlier.split}) and {row.image_id} ({row.split}) "
+                "are the same",
                 "this is a defect of the split stage; report it with these two ids",
             )
 
@@ -106,7 +111,7 @@ def split_images(records: Sequence[Record], prints: Sequence[bytes], params: Spl
         SplitRow(image_id=item.image_id, patient=item.patient, group=assigned[item.patient][0], split=part)
         for item, part in ((record, assigned[record.patient][1]) for record in records)
     ]
-    check_no_shared_image(rows, [*exact, *near])
+    check_no_shared_image(rows, prints)
     cells = count_cells(records)
     better, gap = suggest_salt(groups, cells, params)
     about = {

@@ -19,9 +19,12 @@ from mmpretrain.registry import DATA_SAMPLERS, DATASETS, METRICS, TRANSFORMS
 from sklearn.metrics import balanced_accuracy_score
 from torch.utils.data import Sampler
 
+from cytoline.decoded import DecodedImages
 from cytoline.images import read_image
 from cytoline.patches import PatchRecord
 from cytoline.shards import Shards
+
+_DECODED = DecodedImages()
 
 
 @DATASETS.register_module(force=True)
@@ -43,7 +46,8 @@ class LoadPatch(BaseTransform):  # type: ignore[misc]
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill in ``img`` and its shapes."""
-        image = read_image(_opened(results["shards"])[results["name"]])
+        shards, name = results["shards"], results["name"]
+        image = _DECODED.get((shards, name), lambda: read_image(_opened(shards)[name]))
         results["img"] = image
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results

@@ -67,6 +67,7 @@ def main(
     origins = {name: dvc_digest(path) for name, path in inputs.items()}
     if origin is not None:
         origins[origin.name] = origin.digest
+    made_of = fingerprint(described | origins, config, classes, inputs.values(), Path(__file__))
     with tracking.stage_run("train_classifier", described, inputs) as run:
         trained = train(
             "mmpretrain",
@@ -76,7 +77,7 @@ def main(
             _data("test", val_rows, classes, config, {"type": "DefaultSampler", "shuffle": False}),
             {"type": "CellAccuracy"},
             params.schedule("cells/choice", seed),
-            RESUME / f"train_classifier-{fingerprint(described, inputs.values(), Path(__file__))}",
+            RESUME / f"train_classifier-{made_of}",
             run.log_epoch,
         )
         if not is_chief():

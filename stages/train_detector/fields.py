@@ -14,9 +14,12 @@ from mmdet.evaluation.functional import eval_map
 from mmdet.registry import DATASETS, METRICS, TRANSFORMS
 from mmengine.evaluator import BaseMetric
 
+from cytoline.decoded import DecodedImages
 from cytoline.images import read_image
 from cytoline.manifest import Record
 from cytoline.shards import Shards
+
+_DECODED = DecodedImages()
 
 
 @DATASETS.register_module(force=True)
@@ -38,8 +41,10 @@ class LoadField(BaseTransform):  # type: ignore[misc]
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill in ``img`` and its shapes."""
-        shards = results["shards"]
-        image = read_image(Path(results["path"]) if shards is None else _opened(shards)[results["path"]])
+        shards, path = results["shards"], results["path"]
+        image = _DECODED.get(
+            (shards, path), lambda: read_image(Path(path) if shards is None else _opened(shards)[path])
+        )
         results["img"] = image
         results["img_path"] = results["img_id"]
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
@@ -116,8 +121,9 @@ def rows_of(
     """Dataset rows of annotated fields.  With the single class ``cell`` every label becomes that one."""
     rows = []
     for record in records:
-        corners = [(x, y, x + w, y + h) for x, y, w, h in (item.bbox for item in record.annotations)]
-        labels = [0 if len(classes) == 1 else classes.index(item.label) for item in record.annotations]
+        cells = [item for item in record.annotations if not item.hidden]
+        corners = [(x, y, x + w, y + h) for x, y, w, h in (item.bbox for item in cells)]
+        labels = [0 if len(classes) == 1 else classes.index(item.label) for item in cells]
         path = f"{record.image_id}.png" if folder is None else str(folder / "images" / record.file)
         rows.append(
             {

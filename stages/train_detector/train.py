@@ -67,6 +67,7 @@ def main(
     described = {**params.model_dump(), "seed": seed}
     if origin is not None:
         origins[origin.name] = origin.digest
+    made_of = fingerprint(described | origins, config, classes, inputs.values(), Path(__file__))
     with tracking.stage_run("train_detector", described, inputs) as run:
         trained = train(
             "mmdet",
@@ -76,7 +77,7 @@ def main(
             _data("test", val_rows, classes, config),
             {"type": "FieldAP"},
             params.schedule("fields/ap50", seed),
-            RESUME / f"train_detector-{fingerprint(described, inputs.values(), Path(__file__))}",
+            RESUME / f"train_detector-{made_of}",
             run.log_epoch,
         )
         if not is_chief():

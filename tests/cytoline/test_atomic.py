@@ -28,6 +28,40 @@ def test_a_folder_is_rebuilt_without_what_was_there(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out"]
 
 
+def test_an_interrupt_between_the_two_renames_puts_the_old_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with atomic.rebuilt_folder(tmp_path / "out") as fresh:
+        (fresh / "good").write_text("good", encoding="utf-8")
+    replace, calls = Path.replace, []
+
+    def interrupted(self: Path, target: Path) -> Path:
+        calls.append(self)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    def rebuild() -> None:
+        with atomic.rebuilt_folder(tmp_path / "out") as fresh:
+            (fresh / "new").write_text("new", encoding="utf-8")
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rebuild()
+    assert names(tmp_path / "out") == ["good"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    left, others = tmp_path / ".out.0123456789ab.tmp", tmp_path / ".out-2.0123456789ab.tmp"
+    for folder in (left, others):
+        folder.mkdir()
+        (folder / "a.png").write_bytes(b"x")
+    with atomic.rebuilt_folder(tmp_path / "out"):
+        pass
+    assert names(tmp_path) == [others.name, "out"]
+
+
 @pytest.mark.parametrize("trouble", [ValueError, KeyboardInterrupt, OSError])
 def test_trouble_half_way_leaves_the_last_good_state(tmp_path: Path, trouble: type[BaseException]) -> None:
     with atomic.rebuilt_folder(tmp_path / "out") as fresh:

@@ -63,3 +63,23 @@ def test_after_loading_an_interrupt_unwinds() -> None:
     assert "put right" in text
     assert "interrupted" in text
     assert "Traceback" not in text
+
+
+def test_the_end_that_a_build_server_sends_unwinds_too() -> None:
+    program = (
+        "from cytoline.command import run\n"
+        "import time\n"
+        "def main():\n"
+        "    try:\n"
+        "        print('working', flush=True); time.sleep(30)\n"
+        "    finally:\n"
+        "        print('put right', flush=True)\n"
+        "run(main)\n"
+    )
+    process = start("-c", program)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    process.terminate()
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "put right" in text

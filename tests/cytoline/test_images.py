@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import json
 import pickle
 import struct
 import time
@@ -11,10 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from cytoline import images
 from cytoline.images import RGB, UnreadableImage
+from cytoline.memo import Job, Memo
+from cytoline.sources.decode import VERDICT, DecodeLimits, judge
+from stages.anonymize.orientation import turn_box
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -129,6 +137,64 @@ def test_orientation_is_applied_only_when_asked() -> None:
     content = encode(Image.fromarray(pixels), "PNG", exif=exif)
     assert images.read_image(content).shape == (20, 40, 3)
     assert images.read_image(content, exif_orientation=True).shape == (40, 20, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_that_its_decoder_would_turn_is_refused(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.zeros((20, 40, 3), dtype=np.uint8)
+    pixels[:5, :5] = 255
+    content = encode(Image.fromarray(pixels), "TIFF", exif=exif)
+    if orientation == 1:
+        assert np.array_equal(images.read_image(content), pixels)
+        return
+    with pytest.raises(UnreadableImage, match="orientation tag turns a TIFF") as caught:
+        images.probe(content)
+    assert caught.value.reason == refusal(content) == "unsupported"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "I/O error"), OSError(errno.EMFILE, "files")])
+def test_what_is_wrong_with_the_machine_is_not_blamed_on_the_file(
+    error: Exception, noise: RGB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(images.png_bytes(noise))
+
+    def judged() -> dict[str, object]:
+        jobs = [Job("a", (tmp_path / "a.png",))]
+        found = Memo(tmp_path / "memo").map(judge, jobs, DecodeLimits(max_pixels=images.MAX_PIXELS), description="x")
+        verdict: dict[str, object] = json.loads(next(found)[1][VERDICT].read())
+        return verdict
+
+    def fail(image: Image.Image) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PngImageFile, "load", fail)
+        with pytest.raises(type(error)):
+            judged()
+    assert judged()["width"] == 52, "the failure was not remembered"
+
+
+@pytest.mark.parametrize("error", [OSError("image file is truncated"), OSError(-2), OSError(errno.EINVAL, "seek")])
+def test_what_decoders_say_of_damaged_files_is_damage(
+    error: OSError, noise: RGB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(image: Image.Image) -> None:
+        raise error
+
+    monkeypatch.setattr(PngImageFile, "load", fail)
+    assert refusal(images.png_bytes(noise)) == "truncated"
+
+
+@given(st.floats(0, 640), st.floats(1, 640), st.sampled_from([2, 3, 4, 6, 7, 8]))
+@example(242.96, 397.04, 3)
+def test_a_box_at_the_edge_stays_inside_when_it_is_turned(start: float, side: float, orientation: int) -> None:
+    side = side if start + side <= 640 else 640 - start
+    x, y, w, h = turn_box((start, start, side, side), (640, 640), orientation)
+    assert min(x, y) >= 0
+    assert max(x + w, y + h) <= 640 + 1e-9
+    assert (w, h) == pytest.approx((side, side))
 
 
 def test_modes_become_rgb_with_sensible_values() -> None:

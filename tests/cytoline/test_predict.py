@@ -35,7 +35,7 @@ class SquareDetector:
     def __init__(self, folder: Path) -> None:
         pass
 
-    def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def predict(self, image: np.ndarray, views: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mask = (np.abs(image.astype(int) - GROUND).sum(axis=2) > 30).astype(np.uint8)
         stats = cv2.connectedComponentsWithStats(mask)[2][1:]
         boxes = stats[:, :4].astype(float)
@@ -154,12 +154,28 @@ def test_min_score_is_a_threshold_on_the_detector(models: Path, tmp_path: Path) 
 
 
 def test_the_score_that_validation_chose_is_the_default(tmp_path: Path) -> None:
-    metrics = tmp_path / "detector.json"
-    assert command.working_score(metrics) == command.DEFAULT_SCORE
+    metrics = tmp_path / "metrics/detector.json"
+    assert command.working_score(tmp_path) == command.DEFAULT_SCORE
+    metrics.parent.mkdir()
     metrics.write_text('{"operating_score": 0.71}')
-    assert command.working_score(metrics) == 0.71
+    assert command.working_score(tmp_path) == 0.71
     metrics.write_text('{"skipped": "no fields"}')
-    assert command.working_score(metrics) == command.DEFAULT_SCORE
+    assert command.working_score(tmp_path) == command.DEFAULT_SCORE
+
+
+def test_fields_are_looked_at_as_often_as_when_the_models_were_judged(tmp_path: Path) -> None:
+    assert command.working_views(tmp_path) == 3
+    (tmp_path / "params.yaml").write_text("detect: {views: 1}")
+    assert command.working_views(tmp_path) == 1
+    (tmp_path / "params.yaml").write_text("detect: {views: 99}")
+    assert command.working_views(tmp_path) == 3
+
+
+def test_an_out_that_is_a_file_is_said_before_models_are_loaded(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    done = run(field(tmp_path / "a.png"), "--out", "out", "--models", models)
+    assert isinstance(done.exception, CytolineError)
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_unreadable_images_are_reported_and_skipped_and_the_rest_is_done(models: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cytoline.sources.compose import compose
 from cytoline.sources.examine import check_conservation, examine
 from cytoline.sources.found import MEANING, Found, Reason
 from cytoline.sources.guess import guess_kind, guess_rest
-from cytoline.sources.identity import identify
+from cytoline.sources.identity import apply_rule, identify
 from cytoline.sources.listing import list_files
 from cytoline.sources.schema import SourceInfo, check_source, load_source, parse_source
 from tests.planted_sources import (
@@ -156,6 +157,13 @@ def test_patient_and_slide_rules() -> None:
     assert identify(by_column, "s", "a.png", {"case": ""}) is None
     each = info("fields-plain")
     assert identify(each, "s", "1.png", {}) != identify(each, "t", "1.png", {})
+
+
+@pytest.mark.parametrize("rule", ["^([^/]+)/", "^(M\u00fcller)/", "^(Mu\u0308ller)/", "column:name", "each-file"])
+def test_one_name_in_two_spellings_is_one_patient(rule: str) -> None:
+    written = [unicodedata.normalize(form, "M\u00fcller ") for form in ("NFC", "NFD")]
+    found = {apply_rule(rule, "patient", "s", f"{name.strip()}/1.png", {"name": name}) for name in written}
+    assert found == {"s/M\u00fcller/1.png" if rule == "each-file" else "M\u00fcller"}
 
 
 # -- files ------------------------------------------------------------------------------------------------------

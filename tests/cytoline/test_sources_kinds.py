@@ -168,6 +168,73 @@ def test_voc_pairs_equal_names_by_their_folders(tmp_path: Path) -> None:
     assert reasons(examined) == {"Annotations/1.xml": "ambiguous"}
 
 
+def test_voc_without_its_image_takes_none_from_another_patient(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    for folder in ("pA", "pC"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "1.xml").write_text(voc([("HSIL", 20, 2, 31, 12)], "1.png"))
+    picture(root / "pB" / "1.png")
+    (root / "pB" / "1.xml").write_text(voc([("NILM", 1, 2, 11, 12)], "1.png"))
+    picture(root / "pC" / "2.png", 1)
+    picture(root / "pD" / "2.png", 2)
+    (root / "pC" / "2.xml").write_text(voc([]))
+    examined = look(root, info("fields-voc", patient_id="^([^/]+)/"))
+    assert {image.found.path: [box.label for box in image.boxes] for image in examined.kept} == {
+        "pB/1.png": ["NILM"],
+        "pC/2.png": [],
+    }
+    assert reasons(examined) == {
+        "pA/1.xml": "annotation_without_image",
+        "pC/1.xml": "annotation_without_image",
+        "pD/2.png": "no_annotation",
+    }
+
+
+def test_voc_beside_images_is_never_paired_by_name_with_another_folder(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    picture(root / "pA" / "2.png")
+    (root / "pA" / "1.xml").write_text(voc([("HSIL", 1, 2, 11, 12)], "1.png"))
+    picture(root / "pB" / "1.png", 1)
+    examined = look(root, info("fields-voc"))
+    assert examined.kept == ()
+    assert reasons(examined)["pA/1.xml"] == "annotation_without_image"
+
+
+def test_one_image_that_several_voc_files_could_mean_goes_to_none(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    picture(root / "pB" / "fields" / "1.png")
+    for patient in ("pA", "pB"):
+        (root / patient / "notes").mkdir(parents=True)
+        (root / patient / "notes" / "1.xml").write_text(voc([("HSIL", 1, 2, 11, 12)], "1.png"))
+    examined = look(root, info("fields-voc"))
+    assert examined.kept == ()
+    assert reasons(examined)["pA/notes/1.xml"] == reasons(examined)["pB/notes/1.xml"] == "ambiguous"
+
+
+def test_a_folder_of_its_own_for_voc_comes_before_the_only_image_of_that_name(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    picture(root / "JPEGImages" / "a" / "1.png")
+    (root / "Annotations" / "a").mkdir(parents=True)
+    (root / "Annotations" / "1.xml").write_text(voc([("HSIL", 1, 2, 11, 12)], "1.png"))
+    (root / "Annotations" / "a" / "1.xml").write_text(voc([("NILM", 1, 2, 11, 12)], "1.png"))
+    examined = look(root, info("fields-voc"))
+    assert list(examined.labels) == ["NILM"]
+    assert reasons(examined) == {"Annotations/1.xml": "annotation_without_image"}
+
+
+def test_papers_in_xml_are_notices_and_annotations_with_such_names_are_annotations(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    picture(root / "1.png")
+    (root / "1.xml").write_text(voc([("NILM", 1, 2, 11, 12)]))
+    (root / "citation.xml").write_text("<article/>")
+    (root / "readme.xml").write_text("no XML at all")
+    (root / "notice-7.xml").write_text(voc([("NILM", 1, 2, 11, 12)], "gone.png"))
+    examined = look(root, info("fields-voc"))
+    assert len(examined.kept) == 1
+    assert reasons(examined) == {"notice-7.xml": "annotation_without_image"}
+    assert examined.refused("box") == {"image_refused": 1}
+
+
 # -- points and folders -----------------------------------------------------------------------------------------
 
 
@@ -220,3 +287,68 @@ def test_cells_take_their_class_from_the_folder_and_the_rest_from_the_table(tmp_
         "X/9.png": "annotation_without_image",
     }
     assert examined.refused("box") == {"image_refused": 2, "label_left_out": 1}
+
+
+def test_the_list_of_cells_is_the_one_list_of_objects(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    for number in range(6):
+        picture(root / f"{number}.png", number)
+    cell = {"x": 20, "y": 15, "label": "SCC"}
+    entries: list[dict[str, Any]] = [
+        {"image": "0.png", "tags": ["x"], "cells": [cell]},
+        {"image": "1.png", "tags": [], "cells": []},
+        {"image": "2.png", "cells": [cell, cell], "nuclei": [cell]},
+        {"image": "3.png"},
+        {"image": "4.png", "cells": [cell, None], "tags": []},
+        {"image": "5.png", "tags": [], "cells": [cell]},
+    ]
+    (root / "c.json").write_text(json.dumps(entries))
+    examined = look(root, info("fields-csv-points", box_px=10))
+    assert {image.found.path: len(image.boxes) for image in examined.kept} == {"0.png": 1, "1.png": 0, "5.png": 1}
+    assert examined.refused("entry") == {"bad_entry": 3}
+    assert examined.refused("box") == {"image_refused": 4}
+    assert examined.boxes == 6
+
+
+def test_a_first_row_that_ends_early_hides_no_column(tmp_path: Path) -> None:
+    cells = tmp_path / "cells"
+    picture(cells / "NILM" / "1.png")
+    picture(cells / "NILM" / "2.png", 1)
+    (cells / "cells.csv").write_text("file,field,x,y\nNILM/1.png,f1\nNILM/2.png,f2,20,15\n")
+    examined = look(cells, info("cells-folders", patient_id="column:field", cell_box_px=10))
+    assert {image.found.path: [box.bbox for box in image.boxes] for image in examined.kept} == {
+        "NILM/1.png": [],
+        "NILM/2.png": [(15, 10, 10, 10)],
+    }
+    assert examined.refused("box") == {"not_a_box": 1}
+
+    points = tmp_path / "points"
+    picture(points / "a.png")
+    (points / "a.csv").write_text("label,file,x,y\nNILM,a.png\nNILM,a.png,20,15\n")
+    examined = look(points, info("fields-csv-points", box_px=10))
+    assert examined.refused("box") == {"not_a_box": 1}
+    assert len(list(examined.labels)) == 1
+
+
+def test_a_first_json_object_that_says_less_hides_no_column(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    picture(root / "a.png")
+    cells = [{"x": 5}, {"x": 20, "y": 15, "label": "SCC", "annotator": "amy"}]
+    (root / "c.json").write_text(
+        json.dumps([{"note": "made by hand", "cells": []}, {"image": "a.png", "cells": cells}])
+    )
+    examined = look(root, info("fields-csv-points", box_px=10))
+    (image,) = examined.kept
+    assert [(box.bbox, box.annotator) for box in image.boxes] == [((15, 10, 10, 10), "amy")]
+    assert examined.refused("box") == {"not_a_box": 1}
+    assert examined.refused("entry") == {"bad_entry": 1}
+
+
+@pytest.mark.parametrize(("header", "columns"), [("reader", {}), ("drawn by", {"annotator": "Drawn by"})])
+def test_cells_name_who_annotated_them(tmp_path: Path, header: str, columns: dict[str, str]) -> None:
+    root = tmp_path / "s"
+    picture(root / "NILM" / "1.png")
+    picture(root / "NILM" / "2.png", 1)
+    (root / "cells.csv").write_text(f"file,{header}\nNILM/1.png,bob\nNILM/2.png,\n")
+    examined = look(root, info("cells-folders", columns=columns))
+    assert [image.boxes[0].annotator for image in examined.kept] == ["bob", None]

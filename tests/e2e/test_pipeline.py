@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -84,13 +85,23 @@ def test_a_second_run_runs_nothing(first: FirstRun) -> None:
 
 
 def test_the_same_inputs_give_the_same_bytes(first: FirstRun, new_copy: Callable[[], Workplace]) -> None:
-    """Up to the augmented images in a second copy; `make bench` compares trained models too."""
+    """Up to the augmented images in a second copy; the trainings have the next test."""
     other = new_copy()
     done = other.dvc("repro", "augment")
     assert done.code == 0, done.text[-4000:]
     assert done.stages_run() == ["collect", "anonymize", "split", "augment"]
     here, there = outs_of(first.place), outs_of(other)
     assert there == {path: here[path] for path in there}
+
+
+@pytest.mark.parametrize("stage", ["train_detector", "train_upscaler", "train_classifier"])
+def test_training_again_gives_the_same_weights(first: FirstRun, twin: Workplace, stage: str) -> None:
+    model = f"models/{stage.removeprefix('train_')}"
+    shutil.rmtree(twin.root / ".dvc/cache")  # else DVC would hand back what it has
+    shutil.rmtree(twin.root / ".cytoline")
+    again = twin.dvc("repro", "--force", "--single-item", stage)
+    assert again.stages_run() == [stage], again.text[-4000:]
+    assert twin.digests(model) == first.place.digests(model)
 
 
 def test_two_more_images_cost_two_images(first: FirstRun, twin: Workplace) -> None:

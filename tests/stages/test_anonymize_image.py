@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import zxingcpp
@@ -45,6 +47,27 @@ def test_small_crops_are_searched_for_codes_only() -> None:
     code = np.array(zxingcpp.create_barcode("A-1", zxingcpp.BarcodeFormat.QRCode).to_image(scale=3))
     picture[: code.shape[0], : code.shape[1]] = code[..., None]
     assert len(find_marks(picture, PARAMS).barcodes) == 1
+
+
+@pytest.mark.parametrize("quarters", [0, 1])
+@pytest.mark.parametrize(("size", "scale", "thick"), [((150, 1600), 2.4, 4), ((30, 300), 0.7, 1)])
+def test_a_strip_is_searched(size: tuple[int, int], scale: float, thick: int, quarters: int) -> None:
+    strip: RGB = np.full((*size, 3), 240, np.uint8)
+    cv2.putText(strip, "MUELLER 1956", (20, size[0] * 2 // 3), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thick)
+    strip = np.ascontiguousarray(np.rot90(strip, quarters))
+    found = find_marks(strip, PARAMS).texts
+    mask = mask_of(found, (strip.shape[1], strip.shape[0]), PARAMS.margin)
+    assert found
+    assert np.all(paint(strip, mask) > 200), "no letter is left"
+    assert mask.mean() < 0.9
+
+
+def test_a_strip_is_not_enlarged_beyond_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+    monkeypatch.setattr("stages.anonymize.find._reader", lambda scale: lambda bgr, **_: shapes.append(bgr.shape))
+    for height, width in ((1, 4000), (4000, 2), (150, 1600), (240, 320)):
+        find_marks(np.full((height, width, 3), 200, np.uint8), PARAMS)
+    assert shapes == [(1000, 4000, 3), (4000, 1000, 3), (400, 1600, 3), (240, 320, 3)]
 
 
 def test_paint_takes_the_colour_around_and_leaves_the_rest() -> None:
@@ -119,6 +142,59 @@ def test_the_jpeg_check_accounts_for_every_byte(tmp_path: Path) -> None:
     at = good.index(b"\xff\xda")
     for bad in (good + b"A", good[:2] + comment + good[2:], good[:at] + comment + good[at:], good[:-2], b"", good[:30]):
         assert jpeg.verify(bad) is not None
+
+
+def encoded(**options: Any) -> bytes:
+    buffer = io.BytesIO()
+    rgb = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (149, 203, 3), np.uint8), (9, 9), 3)
+    picture = Image.fromarray(rgb)
+    (picture.convert("L") if options.pop("grey", False) else picture).save(buffer, "JPEG", quality=90, **options)
+    return buffer.getvalue()
+
+
+def by_opencv(*options: int) -> bytes:
+    rgb = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (149, 203, 3), np.uint8), (9, 9), 3)
+    return cv2.imencode(".jpg", rgb, options)[1].tobytes()
+
+
+USUAL = {
+    "plain": encoded(),
+    "optimized": encoded(optimize=True),
+    "full colour": encoded(subsampling=0),
+    "half colour": encoded(subsampling=1),
+    "grey": encoded(grey=True),
+    "progressive": encoded(progressive=True),
+    "restarts by row": encoded(restart_marker_rows=1),
+    "restarts by block": encoded(restart_marker_blocks=1),
+    "grey restarts": encoded(restart_marker_blocks=3, grey=True),
+    "opencv": by_opencv(),
+    "opencv progressive": by_opencv(cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    "opencv restarts": by_opencv(cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
+}
+BLIND = PARAMS.model_copy(update={"text_min_image": 4096})
+
+
+@pytest.mark.parametrize("kind", [kind for kind in USUAL if kind != "progressive"])
+def test_usual_jpegs_stay_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    """That progressive one is among those whose last bits change no pixel: PNG, to be on the safe side."""
+    (tmp_path / "a.jpg").write_bytes(USUAL[kind])
+    assert outcome_of(tmp_path / "a.jpg", BLIND)[0].route == "jpeg_rewrite"
+
+
+@pytest.mark.parametrize("words", [b"A", b"ANNA MUELL", b"PATIENT: MUELLER, ANNA"])
+@pytest.mark.parametrize("kind", USUAL)
+def test_words_behind_the_last_block_of_any_stretch_do_not_pass(kind: str, words: bytes, tmp_path: Path) -> None:
+    good = USUAL[kind]
+    ends = [found.start() for found in re.finditer(rb"\xff(?:[\xc4\xd0-\xd7\xda]|\xd9$)", good)]
+    ends = [at for at in ends if at > good.index(b"\xff\xda") + 20]
+    for at in {ends[0], ends[len(ends) // 2], ends[-1]}:
+        dirty = good[:at] + words + good[at:]
+        if at == ends[-1]:
+            assert np.array_equal(read_image(dirty), read_image(good)), "nobody sees the words"
+        (tmp_path / "a.jpg").write_bytes(dirty)
+        outcome, content = outcome_of(tmp_path / "a.jpg", BLIND)
+        assert outcome.route == "png_anew"
+        assert np.array_equal(read_image(content), read_image(dirty))
 
 
 def chunk(name: bytes, body: bytes) -> bytes:

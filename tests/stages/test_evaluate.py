@@ -331,6 +331,8 @@ def test_painted_over_cells_are_neither_asked_for_nor_wrong(judged) -> None:
     detector = read(metrics, "detector.json")
     assert (detector["cells"], detector["detections"], detector["ap50"]) == (4, 4, 1.0)
     assert read(metrics, "classifier.json")["cells"] == 4
+    for name in ("detector", "classifier", "two_stage"):
+        assert read(metrics, f"{name}.json")["cells_painted_over"] == 1
 
 
 def test_a_classifier_of_another_taxonomy_is_refused() -> None:

@@ -21,7 +21,7 @@ from cytoline.manifest import Annotation, Record, write_manifest
 from cytoline.splits import SPLITS, SplitRow, read_split, read_split_rows, write_split_rows
 from stages.split.__main__ import main, split_images
 from stages.split.assign import assign, group_patients, part_of, place, suggest_salt
-from stages.split.duplicates import FINGERPRINT, fingerprint, nearly_same, same_pixels
+from stages.split.duplicates import FINGERPRINT, fingerprint, nearly_same, same_pixels, turns
 from stages.split.params import SplitParams
 
 PARAMS = SplitParams(train=0.6, val=0.2, test=0.2, salt=3, duplicate_distance=40)
@@ -138,6 +138,21 @@ def test_copies_are_found_and_strangers_are_not(tmp_path: Path) -> None:
     prints = printed(images, tmp_path)
     assert list(same_pixels(prints)) == [(0, 1)]
     assert set(nearly_same(prints, PARAMS.duplicate_distance)) == {(a, b) for a in range(5) for b in range(a + 1, 5)}
+
+
+@pytest.mark.parametrize("turn", range(1, 8))
+def test_turned_and_mirrored_copies_are_found(turn: int, tmp_path: Path) -> None:
+    one = texture(1)
+    turned = np.ascontiguousarray(list(turns(one))[turn])
+    prints = printed([one, turned, saved_again(turned, 60), *(texture(seed) for seed in range(2, 12))], tmp_path)
+    assert list(same_pixels(prints)) == [(0, 1)]
+    assert list(nearly_same(prints, PARAMS.duplicate_distance)) == [(0, 1), (0, 2), (1, 2)]
+
+
+def test_the_orientations_are_eight() -> None:
+    seen = [turned.tolist() for turned in turns(np.arange(6).reshape(2, 3))]
+    assert seen[0] == [[0, 1, 2], [3, 4, 5]]
+    assert len({str(item) for item in seen}) == 8
 
 
 def test_pixels_have_the_last_word(tmp_path: Path) -> None:
@@ -280,6 +295,18 @@ def test_a_leak_is_fatal(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "stages.split.__main__.group_patients", lambda names, links: [(name,) for name in sorted(names)]
     )
+    with pytest.raises(CytolineError, match="leakage: the images"):
+        split_images(records, prints, PARAMS)
+
+
+def test_a_leak_is_fatal_even_if_no_pair_was_seen(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last check looks for itself: it does not live on the pairs that the groups were made from."""
+    views = [np.ascontiguousarray(view) for view in turns(texture(1))]
+    records = store(here / "clean", {f"p{number}": [views[number % 8]] for number in range(12)})
+    prints = [fingerprint(here / "clean" / "images" / record.file, None)[FINGERPRINT] for record in records]
+    assert len({row.split for row in split_images(records, prints, PARAMS)[0]}) == 1
+    for finder in ("same_pixels", "nearly_same"):
+        monkeypatch.setattr(f"stages.split.__main__.{finder}", lambda *_: iter(()))
     with pytest.raises(CytolineError, match="leakage: the images"):
         split_images(records, prints, PARAMS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -31,6 +32,12 @@ def no_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def with_workers() -> None:
     """Asks for real worker processes."""
+
+
+def _named(folder: Path) -> str:
+    """The planted weights as `upscale.file` wants them."""
+    file = MODEL / "weights.safetensors"
+    return f"{file}#{hashlib.sha256((folder / file).read_bytes()).hexdigest()}"
 
 
 def _plant(folder: Path, count: int = 3) -> None:
@@ -69,12 +76,21 @@ def _run(folder: Path, **params: object) -> Shards:
     return Shards(folder / OUT)
 
 
+@pytest.mark.parametrize("digest", ["", "#" + "0" * 64])
+def test_a_model_file_that_is_not_the_named_one_is_refused(tmp_path: Path, digest: str) -> None:
+    _plant(tmp_path)
+    _weights(tmp_path)
+    with pytest.raises(CytolineError, match="sha256") as refused:
+        _run(tmp_path, method="file", file=str(MODEL / "weights.safetensors") + digest)
+    assert _named(tmp_path) in refused.value.remedy
+
+
 @pytest.mark.parametrize(("method", "times"), [("none", 1), ("lanczos", 2), ("compact", 2), ("file", 2)])
 def test_every_patch_is_there_with_its_name_and_larger(tmp_path: Path, method: str, times: int) -> None:
     _plant(tmp_path)
     _weights(tmp_path)
     (tmp_path / PATCH_FOLDER / "summary.json").write_text('{"cut": {"context": 1.4, "min_px": 24}}')
-    made = _run(tmp_path, method=method, file=str(MODEL / "weights.safetensors") if method == "file" else "")
+    made = _run(tmp_path, method=method, file=_named(tmp_path) if method == "file" else "")
     before = Shards(tmp_path / PATCH_FOLDER)
     assert set(made) == set(before)
     for name in made:
