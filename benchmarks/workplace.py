@@ -75,7 +75,7 @@ class Running:
         """Wait for its end; after ``timeout`` seconds it is killed (code -9)."""
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(0.5 if watch else max(0.1, timeout))
+                self.process.wait(2 if watch else max(0.1, timeout))
             if self.process.poll() is not None:
                 return Done(self.process.returncode, self.text(), time.monotonic() - self._started)
             if watch is not None:
@@ -140,7 +140,7 @@ class Workplace:
         }
 
     def run(self, *command: str, watch: Callable[[psutil.Process], None] | None = None, timeout: float = 7200) -> Done:
-        """Run a command here to its end.  ``watch`` is called with its process about twice a second."""
+        """Run a command here to its end.  ``watch`` is called with its process every two seconds."""
         with self.start(*command) as running:
             return running.finish(watch, timeout)
 

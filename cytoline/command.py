@@ -39,7 +39,7 @@ def run_app(app: typer.Typer) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         # `docker stop` and build servers end a run in this way: files are to be put right then, too.
-        signal.signal(signal.SIGTERM, _end)
+        signal.signal(signal.SIGTERM, _end_of(os.getpid()))
     try:
         app()
     except CytolineError as error:
@@ -66,8 +66,16 @@ def run_app(app: typer.Typer) -> None:
         sys.exit(EXIT_USER_ERROR)
 
 
-def _end(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+def _end_of(program: int) -> Callable[[int, object], None]:
+    """A handler that unwinds the process ``program`` and lets its forked children, who inherit it, simply end."""
+
+    def end(number: int, _frame: object) -> None:
+        if os.getpid() == program:
+            raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    return end
 
 
 def report_error(error: CytolineError) -> None:
