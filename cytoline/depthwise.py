@@ -21,7 +21,7 @@ def in_float32(model: nn.Module) -> int:
     """
     slow = [module for module in model.modules() if isinstance(module, nn.Conv2d) and _is_slow(module)]
     for module in slow:
-        module.forward = _widened(module.forward)  # type: ignore[method-assign, assignment]
+        module.forward = _widened(module, module.forward)  # type: ignore[method-assign, assignment]
     return len(slow)
 
 
@@ -29,9 +29,10 @@ def _is_slow(module: nn.Conv2d) -> bool:
     return module.groups == module.in_channels > 1 and (module.stride[0] > 1 or module.kernel_size[0] > 3)
 
 
-def _widened(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def _widened(module: nn.Conv2d, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     def widened(inputs: Tensor) -> Tensor:
-        if not torch.is_autocast_enabled("cpu"):
+        # Only the backward pass is slow: frozen layers have none.
+        if not torch.is_autocast_enabled("cpu") or not (inputs.requires_grad or module.weight.requires_grad):
             return forward(inputs)
         with torch.autocast("cpu", enabled=False):
             return forward(inputs.float()).to(torch.bfloat16)

@@ -55,19 +55,17 @@ def fuse(looks: Sequence[Found]) -> Found:
     boxes = np.concatenate([as_boxes(look[0]) for look in looks])
     scores = np.concatenate([look[1] for look in looks])
     classes = np.concatenate([look[2] for look in looks])
-    origin = np.repeat(np.arange(len(looks)), [len(look[1]) for look in looks])
-    overlaps = iou_matrix(boxes, boxes)
-    overlaps[(classes[:, None] != classes[None]) | (origin[:, None] == origin[None])] = 0
+    partners = _partners(looks)
     free = np.ones(len(boxes), dtype=bool)
     cells: list[tuple[NDArray[np.float64], float, int]] = []
-    for index in np.argsort(-scores, kind="stable"):
+    for index in np.argsort(-scores, kind="stable").tolist():
         if not free[index]:
             continue
         members = [index]
-        for look in range(len(looks)):
-            candidates = np.where(free & (origin == look), overlaps[index], 0)
-            if candidates.max(initial=0) >= _SAME_CELL:
-                members.append(candidates.argmax())
+        for candidates in partners.get(index, {}).values():
+            best = max(((overlap, -other) for overlap, other in candidates if free[other]), default=None)
+            if best is not None:
+                members.append(-best[1])
         free[members] = False
         weights = np.maximum(scores[members], 1e-12)
         box = (boxes[members] * weights[:, None]).sum(axis=0) / weights.sum()
@@ -78,3 +76,22 @@ def fuse(looks: Sequence[Found]) -> Found:
         np.array([cells[index][1] for index in order], dtype=np.float64),
         np.array([cells[index][2] for index in order], dtype=np.int64),
     )
+
+
+def _partners(looks: Sequence[Found]) -> dict[int, dict[int, list[tuple[float, int]]]]:
+    """For each box, by look, the boxes of the other looks that may show the same cell, each with its overlap.
+
+    Boxes are numbered through all looks.  Most overlap nothing, so this is short.
+    """
+    starts = np.cumsum([0, *(len(look[1]) for look in looks)]).tolist()
+    found: dict[int, dict[int, list[tuple[float, int]]]] = {}
+    for one in range(len(looks)):
+        for other in range(len(looks)):
+            if one == other:
+                continue
+            overlaps = iou_matrix(looks[one][0], looks[other][0])
+            same = (overlaps >= _SAME_CELL) & (looks[one][2][:, None] == looks[other][2][None])
+            for here, there in np.argwhere(same).tolist():
+                candidates = found.setdefault(starts[one] + here, {}).setdefault(other, [])
+                candidates.append((float(overlaps[here, there]), starts[other] + there))
+    return found

@@ -44,3 +44,14 @@ def test_under_autocast_they_compute_in_float32_and_gradients_flow() -> None:
     assert out.dtype == torch.bfloat16
     out.float().sum().backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_frozen_ones_stay_in_bf16_because_only_the_backward_pass_is_slow() -> None:
+    net = network().requires_grad_(False)
+    seen: list[torch.dtype] = []
+    original = net[1].forward
+    net[1].forward = lambda inputs: (seen.append(inputs.dtype), original(inputs))[1]  # type: ignore[method-assign]
+    depthwise.in_float32(net)
+    with torch.autocast("cpu", torch.bfloat16):
+        net(torch.randn(2, 3, 24, 24))
+    assert seen == [torch.bfloat16]
