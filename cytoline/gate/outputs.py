@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cytoline.gate.judge import Verdict, failures
 
@@ -20,12 +21,17 @@ PLOTS = Path("metrics/plots")
 
 
 def print_table(verdicts: Sequence[Verdict], title: str) -> None:
-    """One row per rule, what fails in red."""
-    table = Table("figure", "before", "now", "loss", "fails above", "sees 9 in 10 from", "outcome", "why", title=title)
+    """One row per rule, what fails in red, and below it what each verdict rests on."""
+    table = Table(title=title, show_edge=False)
+    for name in ("figure", "before", "now", "loss", "fails above", "sees 9 in 10", "outcome"):
+        table.add_column(name, justify="left" if name in ("figure", "outcome") else "right", no_wrap=name == "figure")
     for item in verdicts:
         outcome = f"[bold red]{item.outcome}[/]" if item.failed else "[green]pass[/]"
-        table.add_row(item.address, *_cells(item), outcome, item.words)
-    Console().print(table)
+        table.add_row(item.address, *_cells(item), outcome)
+    console = Console(highlight=False)
+    console.print(table)
+    for item in verdicts:
+        console.print(Text(f"{item.address}: {item.words}"), soft_wrap=True)
 
 
 def as_json(verdicts: Sequence[Verdict], baseline: str) -> str:
