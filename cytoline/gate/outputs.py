@@ -23,15 +23,14 @@ PLOTS = Path("metrics/plots")
 def print_table(verdicts: Sequence[Verdict], title: str) -> None:
     """One row per rule, what fails in red, and below it what each verdict rests on."""
     table = Table(title=title, show_edge=False)
-    for name in ("figure", "before", "now", "loss", "fails above", "sees 9 in 10", "outcome"):
-        table.add_column(name, justify="left" if name in ("figure", "outcome") else "right", no_wrap=name == "figure")
+    for name in ("", "figure", "before", "now", "loss", "fails above", "sees 9 in 10"):
+        table.add_column(name, justify="left" if name in ("", "figure") else "right", no_wrap=name in ("", "figure"))
     for item in verdicts:
-        outcome = f"[bold red]{item.outcome}[/]" if item.failed else "[green]pass[/]"
-        table.add_row(item.address, *_cells(item), outcome)
+        table.add_row("[bold red]FAIL[/]" if item.failed else "[green]pass[/]", item.address, *_cells(item))
     console = Console(highlight=False)
     console.print(table)
     for item in verdicts:
-        console.print(Text(f"{item.address}: {item.words}"), soft_wrap=True)
+        console.print(Text(f"{item.address}, {item.outcome}: {item.words}"), soft_wrap=True)
 
 
 def as_json(verdicts: Sequence[Verdict], baseline: str) -> str:
