@@ -42,9 +42,10 @@ def test_ctrl_c_while_libraries_load(stage: str, seconds: float) -> None:
     assert process.returncode in (-signal.SIGINT, 2, 130), text
 
 
-def test_after_loading_an_interrupt_unwinds() -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_once_it_runs_ctrl_c_and_the_end_of_a_build_server_unwind_it(ending: signal.Signals) -> None:
     program = (
-        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)\n"  # as while libraries load
         "from cytoline.command import run\n"
         "import time\n"
         "def main():\n"
@@ -57,7 +58,7 @@ def test_after_loading_an_interrupt_unwinds() -> None:
     process = start("-c", program)
     assert process.stdout is not None
     assert process.stdout.readline() == "working\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ending)
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "put right" in text
@@ -65,21 +66,22 @@ def test_after_loading_an_interrupt_unwinds() -> None:
     assert "Traceback" not in text
 
 
-def test_the_end_that_a_build_server_sends_unwinds_too() -> None:
+def test_a_forked_child_that_is_ended_simply_ends() -> None:
+    """Process pools end their workers with SIGTERM; one that unwound instead kept its pool waiting."""
     program = (
         "from cytoline.command import run\n"
-        "import time\n"
+        "import os, signal, time\n"
         "def main():\n"
-        "    try:\n"
-        "        print('working', flush=True); time.sleep(30)\n"
-        "    finally:\n"
-        "        print('put right', flush=True)\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        try:\n"
+        "            time.sleep(30)\n"
+        "        finally:\n"
+        "            print('unwound', flush=True)\n"
+        "    time.sleep(0.3)\n"
+        "    os.kill(child, signal.SIGTERM)\n"
+        "    print(os.WTERMSIG(os.waitpid(child, 0)[1]), flush=True)\n"
         "run(main)\n"
     )
-    process = start("-c", program)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "working\n"
-    process.terminate()
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "put right" in text
+    text, _ = start("-c", program).communicate(timeout=60)
+    assert text == f"{int(signal.SIGTERM)}\n"
