@@ -16,13 +16,13 @@ import zxingcpp
 from PIL import Image, ImageOps
 from planted_identifiers import PARAMS, SHARED, labelled, stained
 
+from cytoline.deid import jpeg, png
+from cytoline.deid.marks import find_marks
+from cytoline.deid.orientation import turn_box, turn_pixels, turned_size
+from cytoline.deid.painting import mask_of, paint
+from cytoline.deid.params import AnonymizeParams
 from cytoline.images import RGB, png_bytes, read_image
-from stages.anonymize import jpeg, png
-from stages.anonymize.find import find_marks
-from stages.anonymize.orientation import turn_box, turn_pixels, turned_size
-from stages.anonymize.params import AnonymizeParams
 from stages.anonymize.recreate import OUTCOME, Outcome, recreate
-from stages.anonymize.redact import mask_of, paint
 
 
 def outcome_of(path: Path, params: AnonymizeParams = PARAMS) -> tuple[Outcome, bytes]:
@@ -64,7 +64,7 @@ def test_a_strip_is_searched(size: tuple[int, int], scale: float, thick: int, qu
 
 def test_a_strip_is_not_enlarged_beyond_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = []
-    monkeypatch.setattr("stages.anonymize.find._reader", lambda scale: lambda bgr, **_: shapes.append(bgr.shape))
+    monkeypatch.setattr("cytoline.deid.marks._reader", lambda scale: lambda bgr, **_: shapes.append(bgr.shape))
     for height, width in ((1, 4000), (4000, 2), (150, 1600), (240, 320)):
         find_marks(np.full((height, width, 3), 200, np.uint8), PARAMS)
     assert shapes == [(1000, 4000, 3), (4000, 1000, 3), (400, 1600, 3), (240, 320, 3)]

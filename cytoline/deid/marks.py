@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import zxingcpp
 
+from cytoline.deid.params import AnonymizeParams
 from cytoline.images import RGB
-from stages.anonymize.params import AnonymizeParams
 
 Polygon = tuple[tuple[int, int], ...]
 """Corner points x, y in pixels."""
