@@ -16,7 +16,7 @@ import zxingcpp
 from PIL import Image, ImageOps
 from planted_identifiers import PARAMS, SHARED, labelled, stained
 
-from cytoline.deid import jpeg, png
+from cytoline.deid import jpeg, marks, png
 from cytoline.deid.marks import find_marks
 from cytoline.deid.orientation import turn_box, turn_pixels, turned_size
 from cytoline.deid.painting import mask_of, paint
@@ -60,6 +60,15 @@ def test_a_strip_is_searched(size: tuple[int, int], scale: float, thick: int, qu
     assert found
     assert np.all(paint(strip, mask) > 200), "no letter is left"
     assert mask.mean() < 0.9
+
+
+def test_the_reader_counts_in_32_bits_on_any_processor() -> None:
+    assert find_marks(labelled("MRN 4471230", (4, 4), 14), PARAMS).texts
+    reader = marks._reader(PARAMS.text_scale)
+    for part in (reader.text_det, reader.text_rec):
+        compiled = part.session.session.get_compiled_model()
+        assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+        assert compiled.get_property("ENABLE_CPU_PINNING") is False
 
 
 def test_a_strip_is_not_enlarged_beyond_measure(monkeypatch: pytest.MonkeyPatch) -> None:
