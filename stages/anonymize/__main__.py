@@ -11,10 +11,10 @@ from rich.console import Console
 from cytoline import atomic
 from cytoline.command import run
 from cytoline.compute import ComputeParams, worker_pool
+from cytoline.deid.params import AnonymizeParams
 from cytoline.errors import CytolineError
 from cytoline.manifest import read_manifest
 from stages.anonymize.anonymize import anonymize
-from stages.anonymize.params import AnonymizeParams
 from stages.anonymize.records import choose_keys
 
 

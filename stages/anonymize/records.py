@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cytoline.deid.orientation import turn_box
+from cytoline.deid.painting import painted_share
 from cytoline.errors import CytolineError
 from cytoline.manifest import Annotation, Record
 from cytoline.pseudonyms import Pseudonyms, load_key, synthetic_key
-from stages.anonymize.orientation import turn_box
 from stages.anonymize.recreate import Outcome, painted_mask
-from stages.anonymize.redact import painted_share
 
 COLLECTED = "collected.json"
 PHANTOM = "phantom"

@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from cytoline.deid import jpeg, png
+from cytoline.deid.marks import Hits, Polygon, find_marks
+from cytoline.deid.orientation import UPRIGHT, read_orientation, turn_pixels
+from cytoline.deid.painting import Mask, mask_of, paint
+from cytoline.deid.params import AnonymizeParams
 from cytoline.images import RGB, UnreadableImage, png_bytes, probe, read_image
-from stages.anonymize import jpeg, png
-from stages.anonymize.find import Hits, Polygon, find_marks
-from stages.anonymize.orientation import UPRIGHT, read_orientation, turn_pixels
-from stages.anonymize.params import AnonymizeParams
-from stages.anonymize.redact import Mask, mask_of, paint
 
 Reason = Literal["unreadable", "too_large", "unsupported", "size_differs", "text_remains", "check_failed"]
 

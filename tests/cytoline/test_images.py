@@ -19,10 +19,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from cytoline import images
+from cytoline.deid.orientation import turn_box
 from cytoline.images import RGB, UnreadableImage
 from cytoline.memo import Job, Memo
 from cytoline.sources.decode import VERDICT, DecodeLimits, judge
-from stages.anonymize.orientation import turn_box
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 

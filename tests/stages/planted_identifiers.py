@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cytoline.deid.params import AnonymizeParams
 from cytoline.images import RGB
-from stages.anonymize.params import AnonymizeParams
 
 PARAMS = AnonymizeParams(
     pseudonyms="keyed",

@@ -16,13 +16,13 @@ import zxingcpp
 from PIL import Image, ImageOps
 from planted_identifiers import PARAMS, SHARED, labelled, stained
 
+from cytoline.deid import jpeg, marks, png
+from cytoline.deid.marks import find_marks
+from cytoline.deid.orientation import turn_box, turn_pixels, turned_size
+from cytoline.deid.painting import mask_of, paint
+from cytoline.deid.params import AnonymizeParams
 from cytoline.images import RGB, png_bytes, read_image
-from stages.anonymize import jpeg, png
-from stages.anonymize.find import find_marks
-from stages.anonymize.orientation import turn_box, turn_pixels, turned_size
-from stages.anonymize.params import AnonymizeParams
 from stages.anonymize.recreate import OUTCOME, Outcome, recreate
-from stages.anonymize.redact import mask_of, paint
 
 
 def outcome_of(path: Path, params: AnonymizeParams = PARAMS) -> tuple[Outcome, bytes]:
@@ -62,9 +62,18 @@ def test_a_strip_is_searched(size: tuple[int, int], scale: float, thick: int, qu
     assert mask.mean() < 0.9
 
 
+def test_the_reader_counts_in_32_bits_on_any_processor() -> None:
+    assert find_marks(labelled("MRN 4471230", (4, 4), 14), PARAMS).texts
+    reader = marks._reader(PARAMS.text_scale)
+    for part in (reader.text_det, reader.text_rec):
+        compiled = part.session.session.get_compiled_model()
+        assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+        assert compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
 def test_a_strip_is_not_enlarged_beyond_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = []
-    monkeypatch.setattr("stages.anonymize.find._reader", lambda scale: lambda bgr, **_: shapes.append(bgr.shape))
+    monkeypatch.setattr("cytoline.deid.marks._reader", lambda scale: lambda bgr, **_: shapes.append(bgr.shape))
     for height, width in ((1, 4000), (4000, 2), (150, 1600), (240, 320)):
         find_marks(np.full((height, width, 3), 200, np.uint8), PARAMS)
     assert shapes == [(1000, 4000, 3), (4000, 1000, 3), (400, 1600, 3), (240, 320, 3)]

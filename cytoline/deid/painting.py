@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cytoline.deid.marks import Polygon
 from cytoline.images import RGB
 from cytoline.manifest import BBox
-from stages.anonymize.find import Polygon
 
 Mask = NDArray[np.uint8]
 """Height x width, 1 where painted."""
