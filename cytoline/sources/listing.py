@@ -15,7 +15,7 @@ from cytoline.errors import CytolineError
 from cytoline.sources.found import Reason, Refusal
 from cytoline.sources.schema import SOURCE_FILE
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".webp", ".heic", ".heif"})
 
 NOTICES = re.compile(r"^(licen[cs]e|copying|notice|readme|citation)\b", re.IGNORECASE)
 """Papers that belong with the images and are kept with them."""

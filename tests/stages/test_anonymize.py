@@ -26,7 +26,7 @@ from cytoline.phantom import PhantomSpec, render_phantom
 from cytoline.phantom.answer_key import AnswerKey, answer_key
 from cytoline.pseudonyms import KEY_VARIABLE, Pseudonyms, ensure_key, synthetic_key
 from stages.anonymize.__main__ import main
-from stages.anonymize.audit import AUDIT, Ended, KeptBack, Passed, read_audit
+from cytoline.deid.audit import AUDIT, Ended, KeptBack, Passed, read_audit
 from stages.collect.__main__ import main as collect
 
 SPEC = PhantomSpec(
