@@ -1,7 +1,7 @@
 """The second check: what exiftool can read in a file must be on a closed list of facts about pixels.
 
-exiftool (Debian `libimage-exiftool-perl`) shares no code with us.  It does not see everything (17 hiding places in JPEG:
-it shows 10), so it comes after our own account of every byte and never instead of it.
+exiftool (Debian `libimage-exiftool-perl`) shares no code with us.  It does not see everything (of 17 hiding places in
+JPEG it shows 10), so it comes after our own account of every byte and never instead of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Does a folder hold anything that could identify a person?  Asked of the files alone, by means of their own.
 
 Three checks of each file that share no code with what writes files: an account of every byte, exiftool's tags within
-an allow-list, a search for known identifiers.  Then the names of files and folders, and writing and barcodes in the pixels.
+an allow-list, a search for known identifiers.  Then the names of files and folders, and writing and barcodes in the
+pixels.
 """
 
 from __future__ import annotations

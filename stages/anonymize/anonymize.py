@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cytoline import atomic
+from cytoline.deid.audit import AUDIT, Begun, Ended, KeptBack, Passed, write_audit
 from cytoline.deid.params import AnonymizeParams
 from cytoline.errors import CytolineError
 from cytoline.manifest import Record, json_line, write_manifest
 from cytoline.memo import Blob, Job, Memo
-from cytoline.deid.audit import AUDIT, Begun, Ended, KeptBack, Passed, write_audit
 from stages.anonymize.records import Keys, clean_id, clean_record
 from stages.anonymize.recreate import OUTCOME, Outcome, recreate
 

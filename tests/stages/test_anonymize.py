@@ -19,6 +19,7 @@ import zxingcpp
 from planted_identifiers import PROJECT, labelled, stained, survivors, write_params
 
 from cytoline.deid import jpeg, png
+from cytoline.deid.audit import AUDIT, Ended, KeptBack, Passed, read_audit
 from cytoline.errors import CytolineError
 from cytoline.images import png_bytes, read_image
 from cytoline.manifest import Annotation, Record, read_manifest, write_manifest
@@ -26,7 +27,6 @@ from cytoline.phantom import PhantomSpec, render_phantom
 from cytoline.phantom.answer_key import AnswerKey, answer_key
 from cytoline.pseudonyms import KEY_VARIABLE, Pseudonyms, ensure_key, synthetic_key
 from stages.anonymize.__main__ import main
-from cytoline.deid.audit import AUDIT, Ended, KeptBack, Passed, read_audit
 from stages.collect.__main__ import main as collect
 
 SPEC = PhantomSpec(
