@@ -22,6 +22,17 @@ AUDIT = "audit.jsonl"
 GENESIS = "0" * 64
 """What the first line gives as the hash of the one before it."""
 
+Reason = Literal[
+    "unreadable",
+    "too_large",
+    "unsupported",
+    "size_differs",
+    "text_remains",  # found again after every round of painting
+    "barcode_like",  # black on white, restless, rectangular: nobody can read it, and it may be a barcode
+    "check_failed",
+]
+"""Why an image is kept back."""
+
 Pseudonym = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -60,7 +71,9 @@ class KeptBack(_Event):
 
     event: Literal["quarantined"] = "quarantined"
     image: Pseudonym
-    reason: Literal["unreadable", "too_large", "unsupported", "size_differs", "text_remains", "check_failed"]
+    reason: Literal[
+        "unreadable", "too_large", "unsupported", "size_differs", "text_remains", "barcode_like", "check_failed"
+    ]
 
 
 class Ended(_Event):

@@ -9,13 +9,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from cytoline.deid import jpeg, png
-from cytoline.deid.marks import Hits, Polygon, find_marks
+from cytoline.deid.audit import Reason
+from cytoline.deid.marks import Hits, find_marks
 from cytoline.deid.orientation import UPRIGHT, read_orientation, turn_pixels
 from cytoline.deid.painting import Mask, mask_of, paint
 from cytoline.deid.params import AnonymizeParams
+from cytoline.deid.polygon import Polygon
 from cytoline.images import RGB, UnreadableImage, png_bytes, probe, read_image
-
-Reason = Literal["unreadable", "too_large", "unsupported", "size_differs", "text_remains", "check_failed"]
 
 OUTCOME = "outcome.json"
 ATTEMPTS = 4
@@ -54,6 +54,8 @@ def recreate(raw: Path, width: int, height: int, params: AnonymizeParams) -> dic
     orientation = read_orientation(content)
     upright = turn_pixels(stored, orientation)
     painted, rounds, first = _paint_all(upright, params)
+    if first.unread:
+        return _kept_back("barcode_like")
     if painted is None:
         return _kept_back("text_remains")
     outcome = Outcome(
