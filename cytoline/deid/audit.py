@@ -43,11 +43,14 @@ class _Event(BaseModel):
 
 
 class Begun(_Event):
-    """Which keys made the pseudonyms; ``synthetic`` is the public one of phantom data."""
+    """Which keys made the pseudonyms; ``synthetic`` is the public one of phantom data.
+
+    In mode ``random`` there is no key: ``private_key`` is the crosswalk's own random id.
+    """
 
     event: Literal["begun"] = "begun"
     version: Literal[1] = 1
-    mode: Literal["keyed"] = "keyed"
+    mode: Literal["keyed", "random"] = "keyed"
     private_key: KeyId | None
     synthetic_key: KeyId | None
 
@@ -71,9 +74,7 @@ class KeptBack(_Event):
 
     event: Literal["quarantined"] = "quarantined"
     image: Pseudonym
-    reason: Literal[
-        "unreadable", "too_large", "unsupported", "size_differs", "text_remains", "barcode_like", "check_failed"
-    ]
+    reason: Reason
 
 
 class Ended(_Event):

@@ -129,6 +129,7 @@ def _balance(came_in: int, done: Progress) -> dict[str, Any]:
 
 def _write_log(out: Path, keys: Keys, summary: dict[str, Any], done: Progress) -> None:
     begun = Begun(
+        mode="random" if keys.crosswalk is not None else "keyed",
         private_key=keys.private.key_id if keys.private else None,
         synthetic_key=keys.synthetic.key_id if keys.synthetic else None,
     )
