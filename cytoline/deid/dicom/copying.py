@@ -21,7 +21,10 @@ _FLIPS = (0xFF, 0x80, 0x40, 0x20, 0xC0, 0x01)
 def plain_codestream(content: bytes, layout: Layout) -> bytes:
     """Raises ``Odd`` where the frame is better written uncompressed, ``CannotRecreate`` where it cannot be decoded."""
     values = decoded(content, layout)
-    plain = _plain_jpeg(content, layout) if layout.transfer_syntax in JPEG else _plain_j2k(content, values, layout)
+    try:
+        plain = _plain_jpeg(content, layout) if layout.transfer_syntax in JPEG else _plain_j2k(content, values, layout)
+    except (IndexError, ValueError):  # a segment shorter than what it must hold
+        raise Odd from None
     if not _same(plain, values, layout):
         raise Odd
     return plain

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
-from pydicom.pixels import convert_color_space, get_decoder
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import UID
 
 from cytoline.deid.dicom.codestreams import Odd, j2k_size, jpeg_size
@@ -44,24 +45,28 @@ def decoded(content: bytes, layout: Layout) -> Stored:
     """A codestream's values; its own header must agree with the file's before anything is decoded."""
     _check_size(content, layout)
     with guarded("transfer_syntax"):
-        values, _ = get_decoder(UID(layout.transfer_syntax)).as_array(
-            encapsulate([content + b"\0" * (len(content) % 2)], has_bot=False),
-            index=0,
-            rows=layout.rows,
-            columns=layout.columns,
-            number_of_frames=1,
-            samples_per_pixel=layout.samples,
-            photometric_interpretation=layout.photometric,
-            bits_allocated=layout.allocated,
-            bits_stored=layout.stored,
-            pixel_representation=int(layout.signed),
-            planar_configuration=int(layout.planar),
-            pixel_keyword="PixelData",
-        )
+        options = _options(layout)
+        fragment = encapsulate([content + b"\0" * (len(content) % 2)], has_bot=False)
+        values, _ = get_decoder(UID(layout.transfer_syntax)).as_array(fragment, index=0, **options)
     shape = (layout.rows, layout.columns) + ((3,) if layout.samples == 3 else ())
     if values.shape != shape or values.dtype.itemsize != layout.allocated // 8:
         raise CannotRecreate("damaged")
     return np.ascontiguousarray(values)
+
+
+def _options(layout: Layout) -> dict[str, Any]:
+    return {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": layout.samples,
+        "photometric_interpretation": layout.photometric,
+        "bits_allocated": layout.allocated,
+        "bits_stored": layout.stored,
+        "pixel_representation": int(layout.signed),
+        "planar_configuration": int(layout.planar),
+        "pixel_keyword": "PixelData",
+    }
 
 
 def without_unused_bits(values: Stored, layout: Layout) -> Stored:
@@ -71,7 +76,8 @@ def without_unused_bits(values: Stored, layout: Layout) -> Stored:
         return values
     kind = np.dtype(f"{'i' if layout.signed else 'u'}{layout.allocated // 8}")
     raised = np.left_shift(values.view(f"u{kind.itemsize}"), spare).view(kind)
-    return np.right_shift(raised, spare)
+    lowered: Stored = np.right_shift(raised, spare)
+    return lowered
 
 
 def as_rgb(values: Stored, layout: Layout, palette: Palette | None) -> RGB:

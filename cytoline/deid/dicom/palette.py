@@ -65,7 +65,7 @@ def _table(content: bytes, entries: int, bits: int) -> NDArray[np.uint16]:
         raise CannotRecreate("pixel_format")
     if len(content) == 2 * entries:
         words = np.frombuffer(content, "<u2").astype(np.uint16)
-        return words & 0xFF if bits == 8 else words
+        return np.asarray(words & 0xFF, np.uint16) if bits == 8 else words
     if bits == 8 and len(content) == entries + entries % 2:
         return np.frombuffer(content, np.uint8)[:entries].astype(np.uint16)
     raise CannotRecreate("pixel_format")

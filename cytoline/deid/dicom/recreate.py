@@ -135,9 +135,7 @@ def _copy(job: _Job, target: BinaryIO) -> None:
     target.write(_header(job, layout.transfer_syntax, layout.photometric))
     writer = FrameWriter(target, layout.frames)
     for index in range(layout.frames):
-        with guarded():
-            frame = plain_codestream(job.source.coded_frame(index), layout)
-        writer.add(frame)
+        writer.add(plain_codestream(job.source.coded_frame(index), layout))
     writer.finish()
 
 

@@ -19,7 +19,7 @@ from cytoline.deid.identity import Identity
 
 DS_DIGITS = 10
 """Significant digits of decimal strings and doubles: a nanometre in a metre."""
-FL_DIGITS = 7
+FL_DIGITS = 6
 _AGE = re.compile(r"(\d{3})([DWMY])")
 _DAY = re.compile(r"(\d{4})\.?(\d\d)\.?(\d\d)")
 

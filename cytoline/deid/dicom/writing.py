@@ -5,7 +5,6 @@ Source: PS3.10 7.1, PS3.5 A.4 (offset table and fragments).
 
 from __future__ import annotations
 
-import io
 from typing import BinaryIO
 
 import numpy as np
@@ -90,14 +89,15 @@ def _describe_pixels(out: Dataset, layout: Layout, photometric: str) -> None:
 
 def _file_start(out: Dataset, transfer_syntax: str) -> bytes:
     meta = FileMetaDataset()
+    meta.FileMetaInformationGroupLength = 0  # set when it is written
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = UID(str(out["SOPClassUID"].value))
     meta.MediaStorageSOPInstanceUID = UID(str(out["SOPInstanceUID"].value))
     meta.TransferSyntaxUID = UID(transfer_syntax)
     meta.ImplementationClassUID = UID(IMPLEMENTATION)
-    target = io.BytesIO()
+    target = DicomBytesIO()
     target.write(bytes(128) + b"DICM")
-    write_file_meta_info(target, meta, enforce_standard=True)
+    write_file_meta_info(target, meta, enforce_standard=False)  # would add the library's own name and version
     return target.getvalue()
 
 
