@@ -6,6 +6,7 @@ Source: PS3.5 8.1 and A.4, PS3.3 C.7.6.3; T.81 Annex B; ISO/IEC 15444-1 Annex A.
 from __future__ import annotations
 
 import mmap
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -51,9 +52,7 @@ def pixel_findings(
     elif end < 0:
         yield from _coded(content, start, shape, syntax)
     else:
-        yield from _native(content, vr, start, end, shape)
-        if shape.photometric == "PALETTE COLOR":
-            yield from _palette(content, start, shape, values)
+        yield from _native(content, vr, start, end, shape, values)
     if shape is not None and shape.photometric != "PALETTE COLOR":
         for pair in _PALETTE:
             for tag in pair:
@@ -85,13 +84,17 @@ def _shape(values: Mapping[int, bytes], syntax: str) -> _Shape | None:
     return shape if fine and high == shape.stored - 1 and not planar and shape.frames > 0 else None
 
 
-def _native(content: Buffer, vr: bytes, start: int, end: int, shape: _Shape) -> Iterator[Finding]:
+def _native(
+    content: Buffer, vr: bytes, start: int, end: int, shape: _Shape, values: Mapping[int, bytes]
+) -> Iterator[Finding]:
     size = shape.frames * shape.rows * shape.columns * shape.samples * shape.allocated // 8
     if end - start != size + size % 2 or (size % 2 and content[end - 1]) or vr not in (b"OB", b"OW"):
         yield Finding(PLACE, "unused")
         return
     if shape.stored < shape.allocated and any(_spills(chunk, shape) for chunk in _chunks(content, start, size, shape)):
         yield Finding("dicom:frame/bits", "unused")
+    if shape.photometric == "PALETTE COLOR":
+        yield from _palette(content, start, size, shape, values)
 
 
 def _chunks(content: Buffer, start: int, size: int, shape: _Shape) -> Iterator[NDArray[np.int64]]:
@@ -108,20 +111,19 @@ def _spills(values: NDArray[np.int64], shape: _Shape) -> bool:
     return bool(values.size and (int(values.min()) < low or int(values.max()) > high))
 
 
-def _palette(content: Buffer, start: int, shape: _Shape, values: Mapping[int, bytes]) -> Iterator[Finding]:
+def _palette(content: Buffer, start: int, size: int, shape: _Shape, values: Mapping[int, bytes]) -> Iterator[Finding]:
     """Each table has the length that its descriptor says, and nothing where no pixel points."""
     used: NDArray[np.bool_] | None = None
     for head_tag, table_tag in _PALETTE:
         place = f"dicom:({table_tag >> 16:04X},{table_tag & 0xFFFF:04X})"
-        head = np.frombuffer(values.get(head_tag, b""), "<u2").astype(np.int64)
+        head = [one for (one,) in struct.iter_unpack("<H", values.get(head_tag, b"")[:6].ljust(6, b"\0"))]
         table = values.get(table_tag, b"")
-        entries = (int(head[0]) or 65_536) if len(head) == 3 else 0
-        if not entries or len(table) != 2 * entries or head[2] not in (8, 16):
+        entries = head[0] or 65_536
+        if len(table) != 2 * entries or head[2] not in (8, 16):
             yield Finding(place, "unused")
             continue
         if used is None or len(used) != entries:
             used = np.zeros(entries, np.bool_)
-            size = shape.frames * shape.rows * shape.columns * shape.allocated // 8
             for chunk in _chunks(content, start, size, shape):
                 used[np.clip(chunk - head[1], 0, entries - 1)] = True
         words = np.frombuffer(table, "<u2")

@@ -39,6 +39,45 @@ def jpeg_size(content: bytes) -> tuple[int, int, int, int]:
     raise Odd
 
 
+def jpeg_tables_are_read(content: bytes) -> bool:
+    """Whether a rewritten JPEG asks for each table that it defines: 64 bytes of an idle table can be words."""
+    idle: set[tuple[str, int]] = set()
+    components: dict[int, int] = {}
+    at = 2
+    while content[at + 1] != 0xD9:
+        marker, end = content[at + 1], at + 2 + _word(content, at + 2)
+        body = content[at + 4 : end]
+        if marker in (0xDB, 0xC4):
+            tables = _tables(marker, body)
+            if idle & set(tables) or len(set(tables)) != len(tables):
+                return False
+            idle |= set(tables)
+        elif marker in (0xC0, 0xC1, 0xC2):
+            components = dict(zip(body[6::3], body[8::3], strict=True))
+        elif marker == 0xDA:
+            for part, slots in zip(body[1:-3:2], body[2:-3:2], strict=True):
+                idle -= {("Q", components[part]), ("DC", slots >> 4), ("AC", slots & 15)}
+            while content[end] != 0xFF or content[end + 1] == 0 or 0xD0 <= content[end + 1] <= 0xD7:
+                end = content.index(b"\xff", end + 1)
+        at = end
+    return not idle
+
+
+def _tables(marker: int, body: bytes) -> list[tuple[str, int]]:
+    """Kind and slot of each; they must fill their segment.  Raises ``Odd``."""
+    found, at = [], 0
+    while at < len(body):
+        if marker == 0xDB:
+            found.append(("Q", body[at] & 15))
+            at += 129 if body[at] >> 4 else 65
+        else:
+            found.append(("AC" if body[at] >> 4 else "DC", body[at] & 15))
+            at += 17 + sum(body[at + 1 : at + 17])
+    if at != len(body):
+        raise Odd
+    return found
+
+
 def j2k_size(content: bytes) -> tuple[int, int, int, int]:
     """Rows, columns, components, bits of the first component.  Raises ``Odd`` for offsets and uneven components."""
     content = _codestream(content)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cytoline.deid import jpeg
-from cytoline.deid.dicom.codestreams import Odd, j2k_ends, j2k_rewrite
+from cytoline.deid.dicom.codestreams import Odd, j2k_ends, j2k_rewrite, jpeg_tables_are_read
 from cytoline.deid.dicom.frames import Stored, decoded
 from cytoline.deid.dicom.refusal import CannotRecreate
 from cytoline.deid.dicom.source import JPEG, Layout
@@ -23,7 +23,7 @@ def plain_codestream(content: bytes, layout: Layout) -> bytes:
     values = decoded(content, layout)
     try:
         plain = _plain_jpeg(content, layout) if layout.transfer_syntax in JPEG else _plain_j2k(content, values, layout)
-    except (IndexError, ValueError):  # a segment shorter than what it must hold
+    except (IndexError, KeyError, ValueError):  # a segment shorter than what it must hold
         raise Odd from None
     if not _same(plain, values, layout):
         raise Odd
@@ -33,7 +33,7 @@ def plain_codestream(content: bytes, layout: Layout) -> bytes:
 def _plain_jpeg(content: bytes, layout: Layout) -> bytes:
     try:
         plain = jpeg.rewrite(content)
-        if jpeg.verify(plain) is not None:
+        if jpeg.verify(plain) is not None or not jpeg_tables_are_read(plain):
             raise Odd
         rgb = _rgb(plain, layout)
         tail = jpeg.unread_tail(plain, rgb, lambda flipped: _rgb(flipped, layout))
