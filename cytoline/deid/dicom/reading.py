@@ -50,7 +50,8 @@ def describe(source: Path | bytes, limits: Limits | None = None) -> Description:
 def read_frames(source: Path | bytes, limits: Limits | None = None) -> Iterator[RGB]:
     """One RGB array for each frame, decoded when it is asked for.  Raises ``CannotRecreate``."""
     with opened(source, limits or Limits()) as file:
-        refuse_other_kinds(file.header)
+        with guarded():
+            refuse_other_kinds(file.header)
         palette = palette_of(file)
         for index in range(file.layout.frames):
             yield as_rgb(stored_frame(file, index), file.layout, palette)
