@@ -139,7 +139,7 @@ def refuse_inside(path: Path, repository: Path) -> None:
     if path.resolve().is_relative_to(repository.resolve()):
         raise CytolineError(
             "the pseudonym key (or crosswalk) lies inside the repository, where it could be committed or pushed",
-            f"move it out, for example to ~/.config/cytoline/, and point {KEY_VARIABLE} (or {CROSSWALK_VARIABLE}) at it",
+            f"move it out, for example to ~/.config/cytoline/, and name it in {KEY_VARIABLE} ({CROSSWALK_VARIABLE})",
         )
 
 

@@ -11,7 +11,7 @@ from cytoline.deid.dicom.frames import Stored, as_rgb, stretched
 from cytoline.deid.dicom.palette import Palette
 from cytoline.deid.dicom.refusal import CannotRecreate
 from cytoline.deid.dicom.source import Layout
-from cytoline.deid.marks import Polygon
+from cytoline.deid.polygon import Polygon
 from cytoline.deid.painting import RING, Mask, mask_of
 from cytoline.images import RGB
 
