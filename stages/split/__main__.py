@@ -25,6 +25,8 @@ from stages.split.duplicates import FINGERPRINT, fingerprint, nearly_same, pixel
 from stages.split.params import SplitParams
 
 SUMMARY = "summary.json"
+FEW = 10
+"""Cells of a class: with fewer in a part, one cell moves the class's sensitivity by more than ten points."""
 POOL_FROM = 400
 """Images; below it, starting worker processes takes longer than the hashing."""
 
@@ -78,15 +80,18 @@ def count_parts(records: Sequence[Record], rows: Sequence[SplitRow], taxonomy: T
 
 
 def warnings_of(parts: dict[str, Any], params: SplitParams) -> list[str]:
-    """Every class that exists but is missing where it is needed."""
+    """Every class that exists but is missing, or hardly there, where it is needed."""
     there = {name for part in parts.values() for name, count in part["classes"].items() if count}
-    return [
-        f"{part} holds no {name}"
-        for part in SPLITS
-        if getattr(params, part) > 0
-        for name in parts[part]["classes"]
-        if name in there and not parts[part]["classes"][name]
-    ]
+    warnings = []
+    for part in SPLITS:
+        if getattr(params, part) == 0:
+            continue
+        for name, count in parts[part]["classes"].items():
+            if name in there and not count:
+                warnings.append(f"{part} holds no {name}; figures for it will be empty")
+            elif name in there and count < FEW:
+                warnings.append(f"{part} holds only {count} {name}; figures for it will say little")
+    return warnings
 
 
 def require_all_parts(parts: dict[str, Any], params: SplitParams, better: int) -> None:
@@ -134,7 +139,7 @@ def report(console: Console, summary: dict[str, Any], params: SplitParams) -> No
             f"{name}: {part['patients']} patients, {part['images']} images, {part['cells']} cells ({classes})"
         )
     for warning in summary["warnings"]:
-        console.print(f"WARNING: {warning}; figures for it will be empty", style="bold red")
+        console.print(f"WARNING: {warning}", style="bold red")
     if summary["warnings"] and summary["best_imbalance"] < summary["imbalance"]:
         console.print(
             f"`split.salt: {summary['best_salt']}` instead of {params.salt} would spread the classes best; change it "

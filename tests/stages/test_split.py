@@ -19,7 +19,7 @@ from cytoline.errors import CytolineError
 from cytoline.images import RGB, png_bytes, read_image
 from cytoline.manifest import Annotation, Record, write_manifest
 from cytoline.splits import SPLITS, SplitRow, read_split, read_split_rows, write_split_rows
-from stages.split.__main__ import main, split_images
+from stages.split.__main__ import main, split_images, warnings_of
 from stages.split.assign import assign, group_patients, part_of, place, suggest_salt
 from stages.split.duplicates import FINGERPRINT, fingerprint, nearly_same, same_pixels, turns
 from stages.split.params import SplitParams
@@ -275,6 +275,16 @@ def test_a_missing_class_is_said_loudly(here: Path, capsys: pytest.CaptureFixtur
     write_params(here, told["best_salt"])
     main(here / "clean", here / "split")
     assert summary(here / "split")["imbalance"] == told["best_imbalance"] < told["imbalance"]
+
+
+def test_a_class_with_few_cells_is_said_too_and_one_with_enough_is_not() -> None:
+    params = SplitParams(train=0.6, val=0.2, test=0.2, salt=0, duplicate_distance=40)
+    parts = {
+        "train": {"classes": {"NILM": 500, "SCC": 40, "HSIL": 0}},
+        "val": {"classes": {"NILM": 90, "SCC": 9, "HSIL": 0}},
+        "test": {"classes": {"NILM": 80, "SCC": 10, "HSIL": 0}},
+    }
+    assert warnings_of(parts, params) == ["val holds only 9 SCC; figures for it will say little"]
 
 
 def test_an_empty_part_stops_the_stage_and_leaves_the_old_out(here: Path) -> None:
