@@ -53,25 +53,34 @@ class Coding:
         return self.compression if self.compression in (NONE, JPEG) else DEFLATE
 
     @property
+    def block(self) -> int:
+        """Pixels that are coded together, each way; 0 where each stands for itself."""
+        return 8 * max(self.sampling) if self.compression == JPEG else 0
+
+    @property
     def raw_size(self) -> int:
         return self.width * self.height * self.samples
 
     def decode(self, raw: bytes) -> Samples:
         """The samples alone.  Raises ``CannotRecreate`` ("damaged", "jpeg_sampling", "compression")."""
         if self.compression == JPEG:
-            return self._decoded_jpeg(raw)[0]
+            source = self._bare_jpeg(raw)
+            try:
+                return jpeg_tile.stored_samples(source.plain)
+            except jpeg.OddJpegError:
+                raise CannotRecreate("compression") from None
         return self._decoded(raw)[0]
 
     def read(self, raw: bytes) -> Tile:
         """The samples, and the bitstream if it holds nothing else.  Raises as ``decode``."""
         if self.compression != JPEG:
             return Tile(*self._decoded(raw))
-        samples, source = self._decoded_jpeg(raw)
+        source = self._bare_jpeg(raw)
         try:
-            surplus = jpeg.unread_tail(source.plain, samples, jpeg_tile.stored_samples)
+            samples, needed = jpeg_tile.read(source)
         except jpeg.OddJpegError:
-            surplus = True
-        return Tile(samples, None if surplus else source.plain, source)
+            raise CannotRecreate("compression") from None
+        return Tile(samples, source.plain if needed else None, source)
 
     def encode(self, samples: Samples, tile: Tile) -> bytes:
         """Code changed samples of ``tile`` as its page is coded."""
@@ -116,16 +125,17 @@ class Coding:
         samples = np.frombuffer(content, np.uint8).reshape(self.height, self.width, self.samples)
         return (lossless_tile.undo_predictor(samples) if self.predictor == 2 else samples), plain
 
-    def _decoded_jpeg(self, raw: bytes) -> tuple[Samples, JpegTile]:
+    def _bare_jpeg(self, raw: bytes) -> JpegTile:
+        """A tile's parts, its size checked before it is decoded."""
         try:
             source = jpeg_tile.bare(raw, self.tables)
-            if (source.width, source.height, source.components) != (self.width, self.height, self.samples):
-                raise CannotRecreate("damaged")
-            if source.components == 3 and source.sampling != self.sampling:
-                raise CannotRecreate("jpeg_sampling")
-            return jpeg_tile.stored_samples(source.plain), source
         except jpeg.OddJpegError:
             raise CannotRecreate("compression") from None
+        if (source.width, source.height, source.components) != (self.width, self.height, self.samples):
+            raise CannotRecreate("damaged")
+        if source.components == 3 and source.sampling != self.sampling:
+            raise CannotRecreate("jpeg_sampling")
+        return source
 
 
 def coding_of(page: Page, first_tile: bytes) -> Coding:

@@ -19,7 +19,7 @@ _SIZE = struct.Struct(">2sHHIIIIIIIIH")
 
 
 def decode(codestream: bytes, space: Space, size: tuple[int, int]) -> RGB:
-    """Pixels of three components and exactly ``size`` = (width, height).  Raises ``CannotRecreate`` ("damaged", "samples")."""
+    """Pixels of exactly ``size`` = (width, height), three components.  Raises ``CannotRecreate``."""
     if len(codestream) < 2 + _SIZE.size or codestream[:4] != b"\xff\x4f\xff\x51":
         raise CannotRecreate("damaged")
     _, _, _, x1, y1, x0, y0, *_, components = _SIZE.unpack_from(codestream, 2)

@@ -26,6 +26,7 @@ Box = tuple[int, int, int, int]
 """x0, y0, x1, y1."""
 ROUNDS = 4
 """Searches of one window: painting over one line can bring another to light."""
+RESAMPLING = 2
 LARGEST_RING = 4096
 """Pixels each way around a polygon's middle that are looked at for its colour."""
 
@@ -83,9 +84,13 @@ class Redaction:
                 yield patch, around
 
     def _scale(self, level: Level) -> tuple[tuple[float, float], int]:
-        """How many times smaller the level is, and the margin there: resampling carries strokes a pixel or two on."""
+        """How many times smaller the level is, and the margin there.
+
+        Resampling carries strokes on by a pixel or two, a JPEG through the whole block that they touch.
+        """
         factor = (self._base.width / level.width, self._base.height / level.height)
-        return factor, self._margin if level is self._base else math.ceil(self._margin / min(factor)) + 2
+        margin = self._margin if level is self._base else math.ceil(self._margin / min(factor)) + RESAMPLING
+        return factor, max(margin, level.coding.block + RESAMPLING if level.coding.block else 0)
 
     def _mask(self, level: Level, patch: Patch, at: tuple[int, int], size: tuple[int, int], box: Box) -> Mask:
         """The widened polygon within a region; drawn on a ground with room for what lies outside."""
