@@ -9,6 +9,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import openslide
 import pytest
@@ -117,6 +118,8 @@ def test_no_secret_survives_and_the_pyramid_does(tmp_path: Path, order: str, big
         assert slide.level_dimensions == ((600, 440), (300, 220), (150, 110))
         assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(0.2532, abs=1e-7)
         assert not slide.associated_images
+    for level, times in enumerate((1, 2, 4)):  # and not the labels that have the levels' sizes
+        assert np.abs(whole(target, level).astype(int) - half(picture(), times)).mean() < 4
     with Image.open(target) as image:
         image.load()
         assert np.abs(np.asarray(image.convert("RGB"), np.int16) - picture()).mean() < 4
@@ -142,6 +145,24 @@ def test_inner_tiles_keep_their_bits_and_edges_only_lose_what_no_one_sees(tmp_pa
         planted = noisy[number // 10 * TILE :][:TILE]
         assert abs(np.corrcoef(beyond.ravel(), planted.ravel())[0, 1]) < 0.15
         assert np.abs(beyond - beyond[:, :1]).mean() < 6, "drawn out from the last column"
+
+
+@pytest.mark.parametrize(
+    ("size", "marked"),
+    [((300, 220), 9), ((300, 220), 4), ((300, 200), 1), ((200, 220), 0), ((600, 440), 0), ((590, 433), 1)],
+)
+def test_a_page_of_the_same_picture_counts_only_as_a_marked_reduction_of_its_shape(
+    tmp_path: Path, size: tuple[int, int], marked: int
+) -> None:
+    rgb = picture()
+    other = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    pages = [
+        page(part, tiles_of(part, lambda tile: tile.tobytes()), 1, 2, t254=(4, [kind]))
+        for part, kind in ((rgb, 0), (other, marked))
+    ]
+    source, target = made(tmp_path, tiff(pages))
+    outcome = recreate_slide(source, target)
+    assert (outcome.levels, outcome.left_out) == (1, 1)
 
 
 def encoded_lzw(rgb: RGB) -> bytes:
@@ -486,11 +507,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def test_memory_stays_flat_on_a_hundred_megapixels(tmp_path: Path) -> None:
-    tile = noise((512, 512, 3))
-    tile[:] = picture((512, 512))
-    coded = jpeg_coder(streamtype=0)(tile)
+    coded = jpeg_coder(streamtype=0)(np.full((1024, 1024, 3), (200, 150, 190), np.uint8))
     rgb = np.broadcast_to(np.uint8(0), (10240, 10240, 3))
-    base = page(rgb, [coded] * 400, 7, 6, t322=(4, [512]), t323=(4, [512]))
+    base = page(rgb, [coded] * 100, 7, 6, t322=(4, [1024]), t323=(4, [1024]))
     source, target = made(tmp_path, tiff([base]))
     done = subprocess.run([sys.executable, "-c", MEASURE, source, target], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 60_000, "kilobytes above what the imports take; the picture has 300,000"

@@ -157,6 +157,11 @@ def test_hostile_geojson(content: bytes) -> None:
     assert "person" not in str(caught.value)
 
 
+def test_depth_is_counted_before_the_parser_recurses() -> None:
+    with pytest.raises(BadAnnotations, match="nested too deeply"):
+        read_geojson(b"[" * 25 + b"]" * 25, SIZE)
+
+
 def test_brackets_in_words_are_no_depth() -> None:
     name = "[" * 60 + '\\"' + "{" * 30
     assert read_geojson(json.dumps(feature(SQUARE, classification={"name": name})).encode(), SIZE)[0].label == name
