@@ -8,8 +8,8 @@ code and no list with this package.
 
 from cytoline.deid.dicom.reading import Description, describe, read_frames
 from cytoline.deid.dicom.recreate import Recreated, recreate_dicom
-from cytoline.deid.dicom.redaction import Look
 from cytoline.deid.dicom.refusal import CannotRecreate, Limits, Reason
+from cytoline.deid.polygon import Look
 
 __all__ = [
     "CannotRecreate",

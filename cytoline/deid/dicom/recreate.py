@@ -23,12 +23,13 @@ from cytoline.deid.dicom.frames import photometric_of, stored_frame
 from cytoline.deid.dicom.palette import Palette
 from cytoline.deid.dicom.reading import palette_of
 from cytoline.deid.dicom.rebuild import patient_of, rebuilt, refuse_other_kinds
-from cytoline.deid.dicom.redaction import Look, Rounds, painted, search
+from cytoline.deid.dicom.redaction import Rounds, painted, search
 from cytoline.deid.dicom.refusal import CannotRecreate, Limits, guarded
 from cytoline.deid.dicom.rules import Replacements
 from cytoline.deid.dicom.source import JPEG, JPEG_2000, Source, opened
 from cytoline.deid.dicom.writing import FrameWriter, header_bytes
 from cytoline.deid.identity import Identity
+from cytoline.deid.polygon import Look
 
 Route = Literal["copied", "native", "decoded"]
 

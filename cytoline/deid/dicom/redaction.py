@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
@@ -11,12 +9,8 @@ from cytoline.deid.dicom.frames import Stored, as_rgb, stretched
 from cytoline.deid.dicom.palette import Palette
 from cytoline.deid.dicom.refusal import CannotRecreate
 from cytoline.deid.dicom.source import Layout
-from cytoline.deid.polygon import Polygon
 from cytoline.deid.painting import RING, Mask, mask_of
-from cytoline.images import RGB
-
-Look = Callable[[RGB], tuple[Polygon, ...]]
-"""Finds writing and barcodes."""
+from cytoline.deid.polygon import Look, Polygon
 
 Rounds = tuple[tuple[Polygon, ...], ...]
 """What was painted in one frame, round by round."""

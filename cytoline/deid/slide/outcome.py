@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from cytoline.deid.marks import Polygon
+from cytoline.deid.polygon import Polygon
 
 
 class SlideOutcome(BaseModel):

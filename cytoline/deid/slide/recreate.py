@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import openslide
 
-from cytoline.deid.marks import Polygon
+from cytoline.deid.polygon import Look, Polygon
 from cytoline.deid.slide.coding import IN_YCBCR, JPEG, Tile
 from cytoline.deid.slide.level import Level
 from cytoline.deid.slide.limits import SlideLimits
 from cytoline.deid.slide.outcome import SlideOutcome
 from cytoline.deid.slide.pyramid import FULL, REDUCED, Pyramid, read_pyramid
-from cytoline.deid.slide.redaction import Look, Redaction, search
+from cytoline.deid.slide.redaction import Redaction, search
 from cytoline.deid.slide.refusal import CannotRecreate
 from cytoline.deid.slide.tiff_read import NDPI_VERSION, opened, pages
 from cytoline.deid.slide.tiff_write import CLASSIC_LIMIT, LONG, RATIONAL, SHORT, Field, PyramidWriter

@@ -7,21 +7,20 @@ else.  A polygon has one colour, the median of what surrounds it in the base, so
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cytoline.deid.marks import Polygon
 from cytoline.deid.painting import RING, Mask
+from cytoline.deid.polygon import Look, Polygon
 from cytoline.deid.slide.level import Level
 from cytoline.deid.slide.limits import SlideLimits
 from cytoline.deid.slide.refusal import CannotRecreate
 from cytoline.images import RGB
 
-Look = Callable[[RGB], tuple[Polygon, ...]]
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1."""
 ROUNDS = 4

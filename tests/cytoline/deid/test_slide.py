@@ -36,7 +36,7 @@ from test_slide_planting import (
     tiles_of,
 )
 
-from cytoline.deid.marks import Polygon
+from cytoline.deid.polygon import Polygon
 from cytoline.deid.slide.limits import SlideLimits
 from cytoline.deid.slide.recreate import is_slide, recreate_slide
 from cytoline.deid.slide.refusal import CannotRecreate
