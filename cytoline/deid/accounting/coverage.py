@@ -32,7 +32,8 @@ class Coverage:
 
     def judge(self, content: Source) -> set[Why]:
         """``damaged`` for overlaps, ``unused`` for bytes between ranges, ``trailing`` for bytes behind the last."""
-        data = np.unique(np.concatenate([*self._many, np.empty((0, 2), np.int64)]), axis=0)
+        data = np.concatenate([*self._many, np.empty((0, 2), np.int64)])
+        data = data[distinct(data)]
         ranges = np.concatenate([data, np.array(self._single, np.int64).reshape(-1, 2)])
         ranges = ranges[np.lexsort((ranges[:, 1], ranges[:, 0]))]
         reached = np.maximum.accumulate(ranges[:, 1])
@@ -48,6 +49,14 @@ class Coverage:
         if reached[-1] < len(content):
             found.add("trailing")
         return found
+
+
+def distinct(pairs: Offsets) -> NDArray[np.intp]:
+    """Indices of one of each, in order (``np.unique`` by rows takes ten times as long)."""
+    order: NDArray[np.intp] = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    new = np.ones(len(pairs), bool)
+    new[1:] = (pairs[order][1:] != pairs[order][:-1]).any(axis=1)
+    return np.asarray(order[new], np.intp)
 
 
 def _is_alignment(content: Source, start: int, end: int) -> bool:

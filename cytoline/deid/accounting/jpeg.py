@@ -98,16 +98,14 @@ class _Walker:
 
     def walk(self) -> None:
         try:
-            end = self._segments()
+            if self._segments() != len(self.content):
+                self.add("end", "trailing")
+            if not self.bare:
+                self._close()
         except DamagedError:
             self.add("structure", "damaged")
-            return
         except _UnsupportedError:
-            return
-        if end != len(self.content):
-            self.add("end", "trailing")
-        if not self.bare:
-            self._close()
+            pass  # noted where it was met; the rest cannot be looked at
 
     def _segments(self) -> int:
         """To the end marker; the position behind it."""
@@ -265,7 +263,7 @@ class _Walker:
 
 
 class _UnsupportedError(Exception):
-    """Noted as a finding; the rest cannot be looked at."""
+    """Something that ends the walk and has been noted as a finding."""
 
 
 def _is_bare_jfif(body: bytes) -> bool:

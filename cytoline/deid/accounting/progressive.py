@@ -139,6 +139,10 @@ class Progressive:
             for item, slot in zip(chosen, slots, strict=True)
             for _ in range(item.across * item.down if len(chosen) > 1 else 1)
         ]
+        if sum(units for _, units in stretches) > 8 * stretches[-1][0]:
+            raise DamagedError  # each block takes a bit at least: cut short
+        for item in chosen:
+            self._masks[item.ident] = array("Q", bytes(8 * self._strides[item.ident] * self._down * item.down))
         most = self._frame.precision + 3
         for end, units in stretches:
             for _ in range(units):
@@ -149,8 +153,6 @@ class Progressive:
                         raise DamagedError
                     bits.at += size
             bits.jump(end)
-        for item in chosen:
-            self._masks[item.ident] = array("Q", bytes(8 * self._strides[item.ident] * self._down * item.down))
 
     def _walk_band(self, bits: _Bits, stretches: list[tuple[int, int]], item: Component, band: Band) -> None:
         masks, stride = self._masks[item.ident], self._strides[item.ident]

@@ -15,7 +15,7 @@ import numpy as np
 
 from cytoline.deid.accounting import jpeg, tiff_tiles
 from cytoline.deid.accounting import tiff_tags as tags
-from cytoline.deid.accounting.coverage import Coverage
+from cytoline.deid.accounting.coverage import Coverage, distinct
 from cytoline.deid.accounting.jpeg import Budget
 from cytoline.deid.accounting.jpeg_tables import Tables
 from cytoline.deid.accounting.source import DamagedError, Source, cut
@@ -188,12 +188,12 @@ class _Walker:
         held = np.flatnonzero(counts)
         ranges = np.stack([starts, counts], axis=1).astype(np.int64)
         self.coverage.add_data(ranges[held, 0], ranges[held, 1])
-        distinct, first = np.unique(ranges[held], axis=0, return_index=True)
-        self.data_bytes += int(distinct[:, 1].sum())
+        once = held[distinct(ranges[held])]
+        self.data_bytes += int(ranges[once, 1].sum())
         if self.data_bytes > len(self.content):
             raise DamagedError  # they overlap, and walking each could take for ever
         place = f"{page.place}/{'tile' if tiled else 'strip'}"
-        tiles = grid.tiles(ranges, held[first].tolist(), held.tolist())
+        tiles = grid.tiles(ranges, once, held)
         coding = self._coding(page, grid.planes, tables)
         self.found |= tiff_tiles.findings(self.content, tiles, coding, place, self.budget)
 

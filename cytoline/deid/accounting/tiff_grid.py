@@ -8,8 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cytoline.deid.accounting.coverage import Offsets
 from cytoline.deid.accounting.tiff_tiles import Tile
+
+Indices = NDArray[np.intp]
+"""Of tiles, row by row and plane by plane."""
 
 
 @dataclass(frozen=True)
@@ -37,25 +43,27 @@ class Grid:
         """Tiles of all planes."""
         return self.across * self.down * self.planes
 
-    def tiles(self, ranges: Offsets, distinct: list[int], held: list[int]) -> Iterator[Tile]:
+    def tiles(self, ranges: Offsets, once: Indices, held: Indices) -> Iterator[Tile]:
         """Each range in the file once, and again for each way in which the picture's edge cuts it."""
-        done: set[Tile] = set()
-        whole = self.tile
-        for index in distinct:
+        for index in once.tolist():
             tile = self._tile(ranges, index)
-            if tile.inside == whole:
+            if tile.inside == self.tile:
                 yield tile
-        for index in held:
-            if self._is_edge(index):
-                tile = self._tile(ranges, index)
-                if tile not in done:
-                    done.add(tile)
-                    yield tile
+        done: set[Tile] = set()
+        for index in held[self._at_edge(held)].tolist():
+            tile = self._tile(ranges, index)
+            if tile not in done:
+                done.add(tile)
+                yield tile
 
-    def _is_edge(self, index: int) -> bool:
-        row, column = divmod(index % (self.across * self.down), self.across)
-        cut_across = column == self.across - 1 and self.width % self.tile[0]
-        return bool(cut_across or (row == self.down - 1 and self.height % self.tile[1]))
+    def _at_edge(self, indices: Indices) -> NDArray[np.bool_]:
+        rows, columns = np.divmod(indices % (self.across * self.down), self.across)
+        found = np.zeros(len(indices), bool)
+        if self.width % self.tile[0]:
+            found |= columns == self.across - 1
+        if self.height % self.tile[1]:
+            found |= rows == self.down - 1
+        return found
 
     def _tile(self, ranges: Offsets, index: int) -> Tile:
         row, column = divmod(index % (self.across * self.down), self.across)

@@ -68,7 +68,7 @@ def jpeg_tiles(rgb: RGB, side: int, **options: Any) -> Iterator[bytes]:
 
 Fields = dict[int, tuple[int, list[int] | bytes]]
 """Type and values by tag."""
-_CODES = {1: "B", 2: "B", 3: "H", 4: "I", 5: "I", 7: "B", 16: "Q"}
+_CODES = {1: "B", 2: "B", 3: "H", 4: "I", 5: "I", 7: "B", 13: "I", 16: "Q"}
 
 
 def built_tiff(pages: list[tuple[Fields, list[bytes]]], big: bool = False, order: str = "<") -> bytes:
