@@ -30,7 +30,7 @@ _FRAMES = frozenset({"acTL", "fcTL", "fdAT"})
 """Names worth telling apart in a report; any other chunk is ``png:other``."""
 MAX_PIXELS_PER_METRE = 10**8
 """A hundredth of a micron; less than any four characters of text make as a number."""
-_MAX_INTERPRETED = 1 << 26
+_MAX_INTERPRETED = 1 << 24
 """Bytes of pixels of a palette or below 8 bits, which are unfiltered to see what they use; more are unsupported."""
 
 

@@ -23,6 +23,8 @@ _NUMBERS = {1: "u1", 3: "u2", 4: "u4", 5: "u4", 7: "u1", 13: "u4", 16: "u8", 18:
 
 MAX_ENTRIES = 4096
 """In one directory; there are some hundred tags."""
+MAX_DIRECTORIES = 1024
+"""In one file; slides have some ten levels."""
 
 Numbers = NDArray[np.uint64]
 
@@ -66,8 +68,8 @@ class Reader:
     def directory(self, at: int) -> tuple[list[Entry], int]:
         """Its entries and the offset of the next one, 0 if there is none.
 
-        Raises ``DamagedError`` for offsets outside the file, and when a directory comes up twice or all together are
-        larger than the file: then they overlap, and following them might not end.
+        Raises ``DamagedError`` for offsets outside the file, for more directories than any slide has, and when one
+        comes up twice or all together are larger than the file: then they overlap, and following them might not end.
         """
         count = self._number(at, "Q" if self.big else "H")
         if count > MAX_ENTRIES:
@@ -75,7 +77,7 @@ class Reader:
         head, each, word = (8, 20, 8) if self.big else (2, 12, 4)
         size = head + each * count + word
         self._claim(at, size)
-        if at in self._seen:
+        if at in self._seen or len(self._seen) >= MAX_DIRECTORIES:
             raise DamagedError
         self._seen.add(at)
         entries = [self._entry(at + head + each * index) for index in range(count)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,6 +164,45 @@ def test_whole_blocks_more_than_the_picture_has_are_found(options: dict[str, obj
     marker = 0xC2 if options.get("progressive") else 0xC0
     assert account(replaced(content, marker, 3, b"\0\x40"))
     assert account(replaced(content, marker, 1, b"\0\x30"))
+
+
+def small(codes: bytes, symbols: bytes, coded: int) -> bytes:
+    """One grey block: averages coded as 0, other coefficients with these codes (16 counts and symbols)."""
+    return (
+        b"\xff\xd8"
+        + segment(0xDB, b"\0" + b"\1" * 64)
+        + segment(0xC0, b"\x08\0\x08\0\x08\1\1\x11\0")
+        + segment(0xC4, b"\0\1" + bytes(16))
+        + segment(0xC4, b"\x10" + codes.ljust(16, b"\0") + symbols)
+        + segment(0xDA, b"\1\1\0\0\x3f\0")
+        + bytes((coded, 0xFF, 0xD9))
+    )
+
+
+@pytest.mark.parametrize(
+    ("codes", "symbols", "coded", "place"),
+    [
+        (b"\1", b"\0", 0b00111111, None),
+        (b"\0\2", b"\0\xf0", 0b00100111, "scan"),  # zeros spelled out before "the rest is zero"
+        (b"\0\2", b"\0\0", 0b00011111, "DHT"),  # two codes for one symbol
+        (b"\0\1\0\0\4", b"\0JANE", 0b00011111, "DHT"),  # symbols of no block
+    ],
+)
+def test_a_coding_with_a_choice_that_can_spell_is_found(
+    codes: bytes, symbols: bytes, coded: int, place: str | None
+) -> None:
+    found = account(small(codes, symbols, coded))
+    assert Finding(f"jpeg:{place}", "unused") in found if place else not found
+
+
+def test_words_after_each_scan_of_a_progressive_picture_are_found() -> None:
+    content = plain(progressive=True)
+    ends = [found.start() for found in re.finditer(rb"\xff[^\0\xd0-\xd7\xff]", content)]
+    heads = [at for at in ends if content[at + 1] == 0xDA]
+    assert len(heads) == 10
+    for head in heads:
+        end = min(at for at in ends if at > head)
+        assert Finding("jpeg:scan", "unused") in account(content[:end] + CANARY + content[end:])
 
 
 def test_beyond_the_budget_nothing_is_claimed() -> None:

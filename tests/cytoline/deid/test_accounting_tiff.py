@@ -263,6 +263,15 @@ def test_a_million_tiles_that_share_one_range_take_seconds(tmp_path: Path) -> No
     assert time.process_time() - began < 5
 
 
+def test_directories_without_end_are_given_up() -> None:
+    out = bytearray(b"II*\0" + struct.pack("<I", 8))
+    for _ in range(20_000):
+        out += struct.pack("<HHHIII", 1, 256, 4, 1, 5, len(out) + 18)
+    found = account(bytes(out))
+    assert Finding("tiff:structure", "damaged") in found
+    assert len(found) < 5000
+
+
 @pytest.mark.skipif(not SHARED.exists(), reason="../shared/data/phi is absent")
 @pytest.mark.needs_shared
 def test_a_real_slide_is_told_apart_field_by_field() -> None:
