@@ -93,7 +93,7 @@ class Canary:
     def needles(self, kind: Kind) -> tuple[str | bytes, ...]:
         """What must not be found in an output when that kind was planted; text counts in any case of letters."""
         pair = self.pair
-        return {
+        shapes: dict[Kind, tuple[str | bytes, ...]] = {
             "text": (self.token, self.family, self.accession, self.iso),
             "token": (self.token,),
             "name": (self.family,),
@@ -104,4 +104,5 @@ class Canary:
             "digits": (self.digits,),
             "pair": (struct.pack("<2I", *pair), struct.pack(">2I", *pair)),
             "quad": (self.quad,),
-        }[kind]
+        }
+        return shapes[kind]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cytoline.images import RGB
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, IFD = 1, 2, 3, 4, 5, 7, 13
-_SIZE = {BYTE: 1, ASCII: 1, SHORT: 2, LONG: 4, RATIONAL: 8, UNDEFINED: 1, IFD: 4, 11: 4, 12: 8, 16: 8}
+_SIZE = {BYTE: 1, ASCII: 1, SHORT: 2, LONG: 4, RATIONAL: 8, UNDEFINED: 1, IFD: 4, 9: 4, 11: 4, 12: 8, 16: 8}
 
 Value = tuple[int, bytes]
 """(type, little-endian bytes)"""
