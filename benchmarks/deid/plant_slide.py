@@ -67,7 +67,8 @@ class Svs:
 def _tiled(tiff: Tiff, rgb: RGB, extra: Entries, svs: Svs | None) -> int:
     """A level of JPEG tiles; the first one may be changed."""
     height, width, _ = rgb.shape
-    offsets, counts = [], []
+    offsets: list[int] = []
+    counts: list[int] = []
     for y in range(0, height, TILE):
         for x in range(0, width, TILE):
             tile = rgb[y : y + TILE, x : x + TILE]
