@@ -98,10 +98,10 @@ def _zip_image(folder: Path, canary: Canary) -> None:
 
 
 def _tar(folder: Path, canary: Canary) -> None:
-    """The owner's name of a member, in a compressed archive."""
+    """A member's path and its owner's name, in a compressed archive."""
     data, buffer = coded(swatch(canary.token)), io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        member = tarfile.TarInfo(f"{canary.token}/{IMAGE}")
+        member = tarfile.TarInfo(f"{canary.iso}_{canary.accession}_{canary.token}/{IMAGE}")
         member.size, member.uname = len(data), canary.family
         archive.addfile(member, io.BytesIO(data))
     (folder / "images.tar.gz").write_bytes(gzip.compress(buffer.getvalue(), mtime=0))
