@@ -29,6 +29,8 @@ SMALL, LARGE = 2, 4
 SIZE = (900, 700)
 BLUR = 2.5
 CLEAN, FIRST_CLEAN = 40, 500
+Plan = tuple[str, int, int, int | None, float]
+"""Kind, angle, pixels per module, JPEG quality, sigma of the blur."""
 _PAPER = (250, 249, 244)
 
 
@@ -63,7 +65,9 @@ def coded(image: RGB, quality: int | None = None) -> tuple[str, bytes]:
 
 def labels() -> Iterator[Label]:
     """60: every kind at every angle in both sizes, then small upright ones as JPEG, then small blurred ones."""
-    plans = [(kind, angle, size, None, 0.0) for kind in KINDS for angle in ANGLES for size in (SMALL, LARGE)]
+    plans: list[Plan] = [
+        (kind, angle, size, None, 0.0) for kind in KINDS for angle in ANGLES for size in (SMALL, LARGE)
+    ]
     plans += [(kind, 0, SMALL, 60, 0.0) for kind in KINDS]
     plans += [(kind, 0, SMALL, None, BLUR) for kind in KINDS]
     for number, (kind, angle, size, quality, blur) in enumerate(plans):
@@ -105,7 +109,7 @@ def _as_stored(image: RGB, quality: int | None) -> RGB:
     if quality is None:
         return image
     data = np.frombuffer(coded(image, quality)[1], np.uint8)
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1], np.uint8).copy()
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[:, :, ::-1].copy()
 
 
 def _paper(kind: str, value: str, module: int) -> tuple[NDArray[Any], Ink]:
