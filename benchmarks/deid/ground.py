@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -46,8 +47,9 @@ def purple_field(seed: int, size: tuple[int, int] = FIELD_SIZE) -> RGB:
     return _stained(dye, seed)
 
 
+@lru_cache(maxsize=8)
 def swatch(place: str) -> RGB:
-    """A small image for a hiding place; each has its own, so that none is a copy of another."""
+    """A small image for a hiding place, read-only; each has its own, so that none is a copy of another."""
     seed = int.from_bytes(hashlib.sha256(place.encode()).digest()[:4], "big")
     width, height = SWATCH_SIZE
     rng = stream(_STREAM, 1, seed)
@@ -55,7 +57,9 @@ def swatch(place: str) -> RGB:
     for _ in range(6):
         centre = (int(rng.integers(width)), int(rng.integers(height)))
         cv2.circle(dye, centre, int(rng.integers(10, 30)), float(rng.uniform(0.3, 0.9)), -1, cv2.LINE_AA)
-    return _stained(np.asarray(cv2.GaussianBlur(dye, (0, 0), 1.5), np.float32), seed)
+    image = _stained(np.asarray(cv2.GaussianBlur(dye, (0, 0), 1.5), np.float32), seed)
+    image.setflags(write=False)
+    return image
 
 
 def _stained(dye: np.ndarray[tuple[int, ...], np.dtype[np.float32]], seed: int) -> RGB:

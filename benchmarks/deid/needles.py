@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from benchmarks.deid.views import Budget, frames, inner_data, squeezed
+from benchmarks.deid.views import Budget, frames, inner_data
 
 DEPTH = 4
 """Streams within streams that are opened."""
 SHORT = 8
 """A needle of fewer bytes is looked for as it is and only in the file itself: elsewhere chance would find it."""
 MAX_FILE = 512 * 2**20
+_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _REFERENCE = re.compile(rb"&#(?:x([0-9A-Fa-f]{1,6})|([0-9]{1,7}));")
 
 
@@ -119,7 +120,7 @@ class Search:
             state.how.add("raw")
         self._deep(data, state, ())
         for pixels in frames(data, state.budget):
-            if self._matches(pixels):
+            if self._plain(pixels):
                 state.how.add("pixels")
 
     def _deep(self, data: bytes, state: _State, way: tuple[str, ...]) -> None:
@@ -132,7 +133,7 @@ class Search:
                 self._deep(inner, state, (*way, kind))
 
     def _matches(self, data: bytes) -> set[str]:
-        found = self._plain(data) | self._plain(squeezed(data))
+        found = self._plain(data) | self._coded(data)
         if not found and b"%" in data and self._plain(unquote_to_bytes(data)):
             found.add("percent")
         if not found and b"&#" in data and self._plain(_REFERENCE.sub(_character, data)):
@@ -141,12 +142,17 @@ class Search:
 
     def _plain(self, data: bytes) -> set[str]:
         folded = data.lower()
-        found = {how for how, needles in self.folded.items() if any(needle in folded for needle in needles)}
-        found |= {how for how, needles in self.exact.items() if any(needle in data for needle in needles)}
-        standard = data.translate(bytes.maketrans(b"-_", b"+/"))
-        if any(needle in standard for needle in self.exact["base64"]):
-            found.add("base64")
+        found = {how for how in ("raw", "utf-16") if any(needle in folded for needle in self.folded[how])}
+        if any(needle in data for needle in self.exact["raw"]):
+            found.add("raw")
         return found
+
+    def _coded(self, data: bytes) -> set[str]:
+        """In hexadecimal or base64, both often broken into lines; base64 in either of its alphabets."""
+        compact = data.translate(_ALPHABET, b" \t\r\n")
+        found = {"base64"} if any(needle in compact for needle in self.exact["base64"]) else set()
+        lower = compact.lower()
+        return found | ({"hex"} if any(needle in lower for needle in self.folded["hex"]) else set())
 
 
 def _told(state: _State) -> Survival:

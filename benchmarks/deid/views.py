@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 BUDGET = 128 * 2**20
 """Bytes that all streams of one file may inflate to, taken together."""
@@ -58,7 +58,10 @@ def frames(data: bytes, budget: Budget) -> Iterator[bytes]:
         warnings.simplefilter("ignore")
         try:
             image = Image.open(io.BytesIO(data))
-        except Exception:  # not an image for Pillow, whatever it stumbled over
+        except UnidentifiedImageError:
+            return
+        except Exception:  # an image, but too large or too broken to be looked at
+            budget.complete = False
             return
         try:
             count = int(getattr(image, "n_frames", 1))
@@ -75,11 +78,6 @@ def frames(data: bytes, budget: Budget) -> Iterator[bytes]:
                     yield from (pixels[:, :, channel].tobytes() for channel in range(pixels.shape[2]))
         except Exception:  # broken pixels cannot be searched, so nothing may be claimed about them
             budget.complete = False
-
-
-def squeezed(data: bytes) -> bytes:
-    """Without white space: hexadecimal and base64 are often broken into lines."""
-    return data.translate(None, b" \t\r\n")
 
 
 def _inflate(data: bytes, at: int, bits: int, budget: Budget) -> bytes:
