@@ -36,7 +36,10 @@ _PAPER = (250, 249, 244)
 
 @dataclass(frozen=True)
 class Label:
-    """One field with one code.  ``ink`` is its dark modules."""
+    """One field with one code.
+
+    ``ink`` is the code's whole area: with only the dark modules repainted, a reader still reads it.
+    """
 
     name: str
     kind: str
@@ -83,18 +86,18 @@ def label(kind: str, angle: int, module: int, quality: int | None, blur: float, 
     """A paper label with one code, turned by ``angle`` degrees, blurred with that sigma, on a part of a field."""
     name = f"{kind}-{angle}-{module}px" + (f"-jpeg{quality}" if quality else "") + ("-blurred" if blur else "")
     value = Canary.of(f"barcode/{name}").accession[: 8 if kind in LINEAR else None]
-    paper, dark = _paper(kind, value, module)
-    paper, dark, present = _turned(paper, dark, angle)
+    paper, area = _paper(kind, value, module)
+    paper, area, present = _turned(paper, area, angle)
     if blur:
         paper = np.asarray(cv2.GaussianBlur(paper, (0, 0), blur))
-    h, w = dark.shape
+    h, w = area.shape
     field = field_of(seed, FIELD_SIZE)[: SIZE[1], : SIZE[0]].copy()
     rng = stream(seed, 18, angle, module)
     x, y = int(rng.integers(8, SIZE[0] - w - 8)), int(rng.integers(8, SIZE[1] - h - 8))
     region = field[y : y + h, x : x + w]
     region[present] = paper[present][:, None] * np.array(_PAPER) // 255
     ink = np.zeros(field.shape[:2], bool)
-    ink[y : y + h, x : x + w] = dark
+    ink[y : y + h, x : x + w] = area
     decoded = _as_stored(field, quality)
     return Label(name, kind, value, field, ink, quality, value in texts_in(decoded))
 
@@ -113,18 +116,18 @@ def _as_stored(image: RGB, quality: int | None) -> RGB:
 
 
 def _paper(kind: str, value: str, module: int) -> tuple[NDArray[Any], Ink]:
-    """Grey paper with a quiet zone of six modules, and its dark modules."""
+    """Grey paper with a quiet zone of six modules, and the code's area on it."""
     code = zxingcpp.create_barcode(value, getattr(zxingcpp.BarcodeFormat, kind))
     pixels = np.array(code.to_image(scale=1, add_quiet_zones=False))
     if kind in LINEAR:
         pixels = np.repeat(pixels[:1], 24, axis=0)
-    pixels = np.pad(pixels, 6, constant_values=255)
     large = np.kron(pixels, np.ones((module, module), np.uint8)).astype(np.uint8)
-    return large, large < 128
+    quiet = 6 * module
+    return np.pad(large, quiet, constant_values=255), np.pad(np.ones(large.shape, bool), quiet)
 
 
-def _turned(paper: NDArray[Any], dark: Ink, angle: int) -> tuple[NDArray[Any], Ink, Ink]:
-    """Paper, dark modules and where paper is, on the rectangle that holds the turned label."""
+def _turned(paper: NDArray[Any], area: Ink, angle: int) -> tuple[NDArray[Any], Ink, Ink]:
+    """Paper, the code's area and where paper is, on the rectangle that holds the turned label."""
     h, w = paper.shape
     turn = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), angle, 1)
     cos, sin = abs(turn[0, 0]), abs(turn[0, 1])
@@ -135,4 +138,4 @@ def _turned(paper: NDArray[Any], dark: Ink, angle: int) -> tuple[NDArray[Any], I
         return np.asarray(cv2.warpAffine(plane, turn, (wide, tall), flags=how))
 
     present = warped(np.full((h, w), 255, np.uint8), cv2.INTER_NEAREST) > 0
-    return warped(paper, cv2.INTER_LINEAR), warped(dark.astype(np.uint8), cv2.INTER_NEAREST) > 0, present
+    return warped(paper, cv2.INTER_LINEAR), warped(area.astype(np.uint8), cv2.INTER_NEAREST) > 0, present

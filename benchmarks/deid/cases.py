@@ -72,14 +72,20 @@ def removed(case: Case, output: Path) -> Row:
 
 
 def hidden(case: Case, output: Path | None, tolerance: int = 0) -> Row:
-    """Whether the case's ink is covered in the output image; None is withheld.  For text and barcodes."""
+    """Whether the case's ink is covered in the output image; None is withheld.
+
+    For text and barcodes; of a barcode nothing may be read any more either.
+    """
     if output is None:
         return Row(case.name, case.action, True, withheld=True)
     if case.answer is None:
         raise ValueError("this case has no ink")
     marks = np.asarray(cv2.imread(str(case.answer), cv2.IMREAD_GRAYSCALE), np.uint8)
     before, after = read_image(image_of(case)), read_image(output)
-    return Row(case.name, case.action, writing.hidden(before, after, np.equal(marks, case.mark), tolerance))
+    gone = writing.hidden(before, after, np.equal(marks, case.mark), tolerance)
+    if case.readable is not None:
+        gone = gone and not set(case.needles) & set(barcodes.texts_in(after))
+    return Row(case.name, case.action, gone)
 
 
 def retained(case: Case, output: Path | None) -> Row:

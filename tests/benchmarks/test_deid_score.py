@@ -6,10 +6,12 @@ import datetime
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from pydicom import dcmread
 
-from benchmarks.deid import cases, peers, study, writing
+from benchmarks.deid import barcodes, cases, peers, study, writing
 from benchmarks.deid.cases import Case, generate, hidden, removed, retained
 from benchmarks.deid.peers import PEERS, Peer
 from benchmarks.deid.score import Action, Row, share, table, tallies
@@ -129,11 +131,26 @@ def test_hidden_and_retained_look_at_the_output(monkeypatch: pytest.MonkeyPatch,
     assert not retained(made[0], None).passed
     painted = read_image(copy)
     page = writing.page(condition, 0, 100, (1000, 640))
-    painted[page.inks[0]] = (200, 170, 220)
+    around = cv2.dilate(page.inks[0].astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    painted[around] = (200, 170, 220)
     (tmp_path / "out.png").write_bytes(png_bytes(painted))
     assert hidden(made[0], tmp_path / "out.png").passed
     assert not hidden(made[1], tmp_path / "out.png").passed
     assert not retained(made[0], tmp_path / "out.png").passed
+
+
+def test_a_barcode_in_other_colours_is_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = barcodes.label("QRCode", 0, barcodes.LARGE, None, 0, 100)
+    monkeypatch.setattr(barcodes, "labels", lambda: [made])
+    case = generate(tmp_path / "bench", ("barcodes",))[0]
+    assert case.readable
+    monkeypatch.setattr(writing, "ECHO", 2)  # so that only the reader is left to object
+    (tmp_path / "inverted.png").write_bytes(png_bytes(255 - made.image))
+    assert not hidden(case, tmp_path / "inverted.png").passed
+    painted = made.image.copy()
+    painted[made.ink] = (180, 150, 210)
+    (tmp_path / "painted.png").write_bytes(png_bytes(painted))
+    assert hidden(case, tmp_path / "painted.png").passed
 
 
 def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:

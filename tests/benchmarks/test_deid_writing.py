@@ -74,17 +74,33 @@ def test_a_jpeg_page_is_stored_as_jpeg() -> None:
 
 
 def test_hidden_needs_95_of_100_pixels() -> None:
-    before = np.full((10, 100, 3), 90, np.uint8)
+    before = np.random.default_rng(0).integers(80, 100, (10, 100, 3)).astype(np.uint8)
     ink = np.zeros((10, 100), bool)
     ink[4] = True
+    before[4] = 10
     after = before.copy()
-    after[4, :94] = 10
+    after[1:8, :94] = 90
     assert not hidden(before, after, ink)
-    after[4, :95] = 10
+    after[1:8, :95] = 90
     assert hidden(before, after, ink)
     assert not hidden(before, after, ink, tolerance=80)
     assert covered(before, after[:5], ink) == 0
     assert not hidden(before, before.copy(), ink)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=lambda condition: condition.name)
+def test_new_colours_and_new_coding_hide_nothing_but_paint_does(condition: Condition) -> None:
+    made = page(condition, 3, SEED, SIZE)
+    before = np.asarray(Image.open(io.BytesIO(made.file[1])).convert("RGB"))
+    buffer = io.BytesIO()
+    Image.fromarray(before).save(buffer, "JPEG", quality=80)
+    for after in (255 - before, np.asarray(Image.open(buffer)), np.clip(before, 5, 250) - 5):
+        assert not any(hidden(before, after, ink) for ink in made.inks)
+    for ink in made.inks:
+        rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+        after = before.copy()
+        after[max(rows[0] - 3, 0) : rows[-1] + 4, max(columns[0] - 3, 0) : columns[-1] + 4] = (181, 151, 211)
+        assert hidden(before, after, ink)
 
 
 def test_fields_are_purple_textured_and_differ() -> None:
@@ -104,13 +120,16 @@ def test_upright_codes_are_read_and_blurred_ones_are_not(kind: str) -> None:
     assert plain.value in barcodes.texts_in(np.asarray(Image.open(io.BytesIO(plain.file[1])).convert("RGB")))
 
 
-def test_covering_the_ink_of_a_code_makes_it_unreadable() -> None:
+def test_covering_the_area_of_a_code_hides_it() -> None:
     made = barcodes.label("QRCode", 45, barcodes.LARGE, None, 0, SEED)
     assert made.readable
-    painted = made.image.copy()
+    painted, recoloured = made.image.copy(), made.image.copy()
     painted[made.ink] = (180, 150, 210)
     assert barcodes.texts_in(painted) == []
     assert hidden(made.image, painted, made.ink)
+    dark = made.ink & (made.image.max(axis=2) < 60)
+    recoloured[dark] = (180, 150, 210)
+    assert not hidden(made.image, recoloured, made.ink)
 
 
 def test_code_128_at_45_degrees_is_beyond_the_reader() -> None:
