@@ -43,8 +43,8 @@ def test_the_table_counts_passed_and_withheld() -> None:
         tallies([rows[0], rows[0]])
 
 
-def edited(folder: Path, out: Path, fresh_uids: bool = False, days: int = 40) -> None:
-    """A small de-identifier: new names for names, and dates moved by ``days``, or left where that is 0."""
+def edited(folder: Path, out: Path, fresh_uids: bool = False, days: int = 40, drift: int = 0) -> None:
+    """A small de-identifier: new names for names, dates moved by ``days`` and by ``drift`` more from file to file."""
     out.mkdir()
     for number, path in enumerate(sorted(folder.iterdir())):
         ds = dcmread(path)
@@ -52,7 +52,7 @@ def edited(folder: Path, out: Path, fresh_uids: bool = False, days: int = 40) ->
         ds.PatientName = ds.PatientID
         suffix = str(number) if fresh_uids else ""
         ds.StudyInstanceUID = f"1.2.3.{int(ds.StudyInstanceUID[-6:])}{suffix}"
-        day = datetime.datetime.strptime(ds.StudyDate, "%Y%m%d") - datetime.timedelta(days=days)
+        day = datetime.datetime.strptime(ds.StudyDate, "%Y%m%d") - datetime.timedelta(days=days + drift * number)
         ds.StudyDate = day.strftime("%Y%m%d")
         ds.save_as(out / f"{number}.dcm")
 
@@ -87,6 +87,15 @@ def test_uids_of_files_that_belong_together_must_stay_equal(tmp_path: Path) -> N
     assert not rows[Action.UID_CONSISTENT]
     assert not rows[Action.DATE_SHIFTED]
     assert rows[Action.PATIENT_ID_CONSISTENT]
+
+
+def test_dates_of_a_person_must_move_together(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    study.write(tmp_path / "in")
+    edited(tmp_path / "in", tmp_path / "out", drift=1)
+    assert {action for action, good in passed(study.judge(tmp_path / "out")).items() if not good} == {
+        Action.DATE_SHIFTED
+    }
 
 
 def test_an_empty_output_retains_nothing(tmp_path: Path) -> None:
