@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from cytoline.deid import jpeg, png
+from cytoline.deid import jpeg
+from cytoline.deid.accounting import account
 from cytoline.deid.audit import Reason
 from cytoline.deid.marks import Hits, find_marks
 from cytoline.deid.orientation import UPRIGHT, read_orientation, turn_pixels
@@ -97,18 +98,21 @@ def _written(source: bytes | None, rgb: RGB, outcome: Outcome) -> dict[str, byte
             done = outcome.model_copy(update={"file": "image.jpg", "route": "jpeg_rewrite"})
             return {OUTCOME: _encoded(done), "image.jpg": plain}
     content = png_bytes(rgb)
-    if png.verify(content) is not None or not np.array_equal(read_image(content), rgb):
+    if account(content) or not np.array_equal(read_image(content), rgb):
         return _kept_back("check_failed")
     done = outcome.model_copy(update={"file": "image.png", "route": "png_anew"})
     return {OUTCOME: _encoded(done), "image.png": content}
 
 
 def _rewritten(source: bytes, rgb: RGB) -> bytes | None:
-    """The lossless rewrite, or None where PNG is safer (odd structure, bytes that no pixel needs, other colours)."""
+    """The lossless rewrite, or None where PNG is safer (odd structure, bytes that no pixel needs, other colours).
+
+    Two proofs that share no code: the decoder's (``unread_tail``) and a walk through the coded blocks (``account``).
+    """
     try:
         plain = jpeg.rewrite(source)
         same = jpeg.verify(plain) is None and np.array_equal(read_image(plain), rgb)
-        if not same or jpeg.unread_tail(plain, rgb, read_image):
+        if not same or jpeg.unread_tail(plain, rgb, read_image) or account(plain):
             return None
     except (jpeg.OddJpegError, UnreadableImage):
         return None

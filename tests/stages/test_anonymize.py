@@ -18,7 +18,7 @@ import yaml
 import zxingcpp
 from planted_identifiers import PROJECT, labelled, stained, survivors, write_params
 
-from cytoline.deid import jpeg, png
+from cytoline.deid.accounting import account
 from cytoline.deid.audit import AUDIT, Ended, KeptBack, Passed, read_audit
 from cytoline.errors import CytolineError
 from cytoline.images import png_bytes, read_image
@@ -168,7 +168,7 @@ def test_the_manifest_fits_the_files(done: Done) -> None:
         assert hashlib.sha256(content).hexdigest() == record.sha256
         assert read_image(content).shape == (record.height, record.width, 3)
         assert all(re.fullmatch("[0-9a-f]{32}", code) for code in (record.image_id, record.patient, record.slide))
-        assert (jpeg if record.file.endswith("jpg") else png).verify(content) is None
+        assert account(content) == []
     files = {path.name for path in (done.root / "clean/images").iterdir()}
     assert files == {record.file for record in read_manifest(done.root / "clean")}
 
