@@ -1,4 +1,4 @@
-"""``cytoline verify-deid``: look through any folder for what could identify a person."""
+"""``cytoline deidentify`` and ``cytoline verify-deid``: make any folder anew, and look through any folder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from rich.table import Table
 
 from cytoline import atomic
 from cytoline.compute import ComputeParams, worker_pool
+from cytoline.crosswalk import Crosswalk
 from cytoline.deid import exiftool
+from cytoline.deid.folder import deidentify_folder
+from cytoline.deid.identity import Identity
 from cytoline.deid.params import AnonymizeParams
 from cytoline.deid.verify import Checked, Thoroughness, shown_name, verify_folder, withheld
 from cytoline.errors import CytolineError
+from cytoline.pseudonyms import Pseudonyms, load_key
 
 EXIT_FOUND = 1
 SHOWN = 20
@@ -69,6 +73,34 @@ def verify_deid(
         raise CytolineError("there is no file to look through", "name a folder that holds some")
     if withheld(checked):
         raise typer.Exit(EXIT_FOUND)
+
+
+def deidentify(
+    path: Annotated[Path, typer.Argument(help="folder of images, slides (SVS, pyramidal TIFF) and DICOM files")],
+    out: Annotated[Path, typer.Option(help="folder to make; must not be there yet")],
+    pixels: Annotated[bool, typer.Option(help="also paint over writing and barcodes (most of the time)")] = True,
+) -> None:
+    """Make every file of a folder anew without identifiers, as what it is: to hand slides or DICOM files on.
+
+    Pseudonyms, dates and UIDs follow the key of the archive, so that files of one person stay together.  What cannot be
+    made anew is left out and counted; the originals are not touched.  (The pipeline does this to what it collects.)
+    """
+    if not path.is_dir():
+        raise CytolineError("there is no such folder", "name the folder that holds the files")
+    if out.exists():
+        raise CytolineError(f"{out.name} is there already", "name a folder that is not there yet")
+    if out.resolve().is_relative_to(path.resolve()):
+        raise CytolineError("the result would lie inside the source", "name a folder elsewhere")
+    params = AnonymizeParams.load()
+    names = Crosswalk.load() if params.pseudonyms == "random" else Pseudonyms(load_key())
+    with atomic.rebuilt_folder(out) as fresh, worker_pool(ComputeParams.load()) as pool:
+        made = deidentify_folder(path, fresh, Identity(names), params, pool, pixels=pixels)
+    console = Console(highlight=False, markup=False)
+    done = [item for item in made if item.file is not None]
+    console.print(f"{len(done)} of {len(made)} files made anew, {sum(item.painted for item in done)} of them painted")
+    for (kind, reason), count in sorted(Counter((i.kind, i.reason) for i in made if i.file is None).items()):
+        console.print(f"  left out: {count} x {kind}: {reason}")
+    console.print(f"look at them: `cytoline verify-deid {out.name}`, and with your own eyes")
 
 
 def _identifiers(path: Path | None) -> list[str]:

@@ -94,7 +94,7 @@ def check_pixels(path: Path, params: AnonymizeParams) -> list[Finding]:
         return [Finding("pixels", "unsupported")]
     hits = find_marks(rgb, params)
     found = [Finding("pixels", "text")] if hits.texts else []
-    return found + ([Finding("pixels", "barcode")] if hits.barcodes else [])
+    return found + ([Finding("pixels", "barcode")] if hits.barcodes or hits.unread else [])
 
 
 def check_name(path: Path, root: Path) -> list[Finding]:

@@ -13,11 +13,11 @@ from typing import Any
 from cytoline import atomic
 from cytoline.deid.audit import AUDIT, Begun, Ended, KeptBack, Passed, write_audit
 from cytoline.deid.params import AnonymizeParams
+from cytoline.deid.recreate import OUTCOME, Outcome, recreate
 from cytoline.errors import CytolineError
 from cytoline.manifest import Record, json_line, write_manifest
 from cytoline.memo import Blob, Job, Memo
 from stages.anonymize.records import Keys, clean_id, clean_record
-from stages.anonymize.recreate import OUTCOME, Outcome, recreate
 
 IMAGES = "images"
 QUARANTINE = "quarantine.jsonl"

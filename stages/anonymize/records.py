@@ -11,10 +11,10 @@ from typing import Literal
 from cytoline.crosswalk import Crosswalk
 from cytoline.deid.orientation import turn_box
 from cytoline.deid.painting import painted_share
+from cytoline.deid.recreate import Outcome, painted_mask
 from cytoline.errors import CytolineError
 from cytoline.manifest import Annotation, Record
 from cytoline.pseudonyms import Names, Pseudonyms, load_key, synthetic_key
-from stages.anonymize.recreate import Outcome, painted_mask
 
 COLLECTED = "collected.json"
 PHANTOM = "phantom"

@@ -22,8 +22,8 @@ from cytoline.deid.marks import find_marks
 from cytoline.deid.orientation import turn_box, turn_pixels, turned_size
 from cytoline.deid.painting import mask_of, paint
 from cytoline.deid.params import AnonymizeParams
+from cytoline.deid.recreate import OUTCOME, Outcome, recreate
 from cytoline.images import RGB, png_bytes, read_image
-from stages.anonymize.recreate import OUTCOME, Outcome, recreate
 
 
 def outcome_of(path: Path, params: AnonymizeParams = PARAMS) -> tuple[Outcome, bytes]:
