@@ -126,7 +126,7 @@ def _checked(kind: Kind, target: Path, *, painted: bool) -> Made:
 
 def _look(rgb: RGB, params: AnonymizeParams) -> tuple[Polygon, ...]:
     hits = find_marks(rgb, params)
-    if hits.unread:
+    if hits.unread and not hits.all:  # it is asked again after painting: dense writing looks like a barcode until then
         raise Unread
     return hits.all
 

@@ -54,11 +54,11 @@ def recreate(raw: Path, width: int, height: int, params: AnonymizeParams) -> dic
         return _kept_back("size_differs")
     orientation = read_orientation(content)
     upright = turn_pixels(stored, orientation)
-    painted, rounds, first = _paint_all(upright, params)
-    if first.unread:
-        return _kept_back("barcode_like")
+    painted, rounds, first, last = _paint_all(upright, params)
     if painted is None:
         return _kept_back("text_remains")
+    if last.unread:  # of the last search: dense writing looks like a barcode until it is painted over
+        return _kept_back("barcode_like")
     outcome = Outcome(
         orientation=orientation,
         width=upright.shape[1],
@@ -77,17 +77,17 @@ def painted_mask(outcome: Outcome, margin: int) -> Mask:
     return mask_of(polygons, (outcome.width, outcome.height), margin)
 
 
-def _paint_all(rgb: RGB, params: AnonymizeParams) -> tuple[RGB | None, list[tuple[Polygon, ...]], Hits]:
-    """Search, paint, and search the result again until nothing is found."""
+def _paint_all(rgb: RGB, params: AnonymizeParams) -> tuple[RGB | None, list[tuple[Polygon, ...]], Hits, Hits]:
+    """Search, paint, and search the result again until nothing is found; what was found first and last."""
     rounds: list[tuple[Polygon, ...]] = []
     first = hits = find_marks(rgb, params)
     for _ in range(ATTEMPTS):
         if not hits.all:
-            return rgb, rounds, first
+            return rgb, rounds, first, hits
         rounds.append(hits.all)
         rgb = paint(rgb, mask_of(hits.all, (rgb.shape[1], rgb.shape[0]), params.margin))
         hits = find_marks(rgb, params)
-    return None, rounds, first
+    return None, rounds, first, hits
 
 
 def _written(source: bytes | None, rgb: RGB, outcome: Outcome) -> dict[str, bytes]:
