@@ -157,6 +157,8 @@ def preview(examined: Examined, taxonomy: Taxonomy) -> Table:
         ("slides", str(len({image.slide for image in examined.kept}))),
         ("boxes", _box_size(examined)),
     ]
+    if info.kind in UNPACKED:
+        rows.insert(5, ("  taken out of", f"{len({image.found.origin for image in examined.kept})} files"))
     counts = Counter(taxonomy.find(label) or label for label in examined.labels)
     for label in sorted(counts, key=lambda item: (item not in taxonomy.classes, -counts[item])):
         known = label if label in taxonomy.classes else f"{label} (not in the taxonomy {taxonomy.name})"

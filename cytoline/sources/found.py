@@ -88,7 +88,7 @@ MEANING: dict[Reason, str] = {
     "no_class_folder": "not inside a class folder",
     "no_image": "DICOM file without an image (report, plan, directory)",
     "slide_label": "label, overview or thumbnail of a slide",
-    "not_readable": "coding or pixel format that is not read",
+    "not_readable": "coding or pixel format that is not read, or that its decoder refuses",
     "incomplete_slide": "slide whose companion files are missing, may not be read or lie elsewhere",
     "no_region": "slide without tissue, or without a marked region",
     "no_calibration": "slide without microns per pixel, so region_mpp cannot be met",
