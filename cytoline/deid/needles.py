@@ -69,7 +69,10 @@ def _forms(text: str) -> Iterator[bytes]:
     for cased in {text, text.lower(), text.upper(), text.title()}:
         raw = cased.encode("utf-8", "surrogateescape")
         for encoding in ("utf-16-le", "utf-16-be", "latin-1"):
-            yield cased.encode(encoding, "replace").lower()
+            try:
+                yield cased.encode(encoding).lower()
+            except UnicodeEncodeError:  # cannot lie in a file in this encoding
+                continue
         yield raw.lower()
         yield quote(raw).lower().encode()
         yield raw.hex().encode()

@@ -208,3 +208,27 @@ def test_deidentify_makes_a_folder_that_verify_finds_nothing_in(here: Path, caps
         deidentify(source, here / "out")
     with pytest.raises(CytolineError, match="inside the source"):
         deidentify(source, source / "out")
+
+
+def test_folders_without_files_and_files_that_may_not_be_read_are_not_passed_over(clean: Path, here: Path) -> None:
+    (clean / NAME).mkdir()
+    code, rows = verdict(clean, pixels=False)
+    assert code == 1
+    assert "name" in kinds(rows)
+    assert NAME not in json.dumps(rows)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_a_pipe_does_not_hold_the_others_up(clean: Path) -> None:
+    os.mkfifo(clean / "images" / f"{'e' * 32}.png")
+    code, rows = verdict(clean, pixels=False)
+    assert code == 1
+    assert sum(bool(row["findings"]) for row in rows) == 1
+
+
+def test_random_pseudonyms_are_refused_where_workers_would_each_draw_their_own(here: Path) -> None:
+    params = here / "params.yaml"
+    params.write_text(params.read_text().replace("pseudonyms: keyed", "pseudonyms: random"))
+    (here / "source").mkdir()
+    with pytest.raises(CytolineError, match="random pseudonyms"):
+        deidentify(here / "source", here / "out")
