@@ -6,6 +6,7 @@ import typer
 
 from cytoline.add import add
 from cytoline.command import run_app
+from cytoline.deid.command import deidentify, verify_deid
 from cytoline.doctor import doctor
 from cytoline.gate.command import gate
 from cytoline.predict import predict
@@ -18,9 +19,11 @@ app = typer.Typer(
     help="Cytology images in, an honest two-stage model out. The pipeline itself is run by `dvc repro`.",
 )
 app.command()(add)
+app.command()(deidentify)
 app.command()(doctor)
 app.command()(gate)
 app.command()(predict)
+app.command("verify-deid")(verify_deid)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import pi_heif
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -22,7 +23,7 @@ from cytoline.errors import CytolineError
 RGB = NDArray[np.uint8]
 """Height x width x 3, uint8, red first."""
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "HEIF")
 """The formats that are tried.  Others run code (EPS), need plugins or have no place in microscopy."""
 
 MAX_PIXELS = 200_000_000
@@ -41,6 +42,8 @@ _METHODS = {
 }
 
 _LIMIT_LOCK = threading.Lock()
+
+pi_heif.register_heif_opener(thumbnails=False)  # what phones take; Pillow alone cannot read it
 
 
 class UnreadableImage(CytolineError):  # noqa: N818 (says what it is)

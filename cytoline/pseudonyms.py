@@ -19,20 +19,34 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import typer
 
 from cytoline.command import run
 from cytoline.errors import CytolineError
 
-Domain = Literal["patient", "slide", "file", "annotator"]
+Domain = Literal["patient", "slide", "file", "annotator", "uid", "days"]
 
 KEY_VARIABLE = "CYTOLINE_KEY_FILE"
+CROSSWALK_VARIABLE = "CYTOLINE_CROSSWALK_FILE"
 KEY_BYTES = 32
 _PSEUDONYM_HEX = 32
 _KEY_ID_HEX = 8
 _SYNTHETIC = b"cytoline: public key for synthetic data; protects nobody"
+
+
+class Names(Protocol):
+    """What hands out pseudonyms: ``Pseudonyms`` from a key, ``crosswalk.Crosswalk`` from chance."""
+
+    @property
+    def key_id(self) -> str:
+        """Eight hex digits that tell archives apart."""
+        ...
+
+    def of(self, domain: Domain, value: str) -> str:
+        """32 hex digits, the same for the same value."""
+        ...
 
 
 @dataclass
@@ -72,7 +86,7 @@ def key_path(environ: Mapping[str, str] = os.environ) -> Path:
 def load_key(path: Path | None = None, repository: Path = Path()) -> bytes:
     """Read the key.  Refuses one that is missing, short, readable by others, or inside ``repository``."""
     path = path or key_path()
-    _refuse_inside(path, repository)
+    refuse_inside(path, repository)
     try:
         mode = path.stat().st_mode
         content = path.read_bytes()
@@ -102,7 +116,7 @@ def load_key(path: Path | None = None, repository: Path = Path()) -> bytes:
 def ensure_key(path: Path | None = None, repository: Path = Path()) -> str:
     """Make a key where there is none (mode 0600, never over another).  Returns one line that describes it."""
     path = path or key_path()
-    _refuse_inside(path, repository)
+    refuse_inside(path, repository)
     made = not path.exists()
     if made:
         try:
@@ -121,11 +135,11 @@ def ensure_key(path: Path | None = None, repository: Path = Path()) -> str:
     )
 
 
-def _refuse_inside(path: Path, repository: Path) -> None:
+def refuse_inside(path: Path, repository: Path) -> None:
     if path.resolve().is_relative_to(repository.resolve()):
         raise CytolineError(
-            "the pseudonym key lies inside the repository, where it could be committed or pushed",
-            f"move it out (for example to ~/.config/cytoline/) and point {KEY_VARIABLE} at it",
+            "the pseudonym key (or crosswalk) lies inside the repository, where it could be committed or pushed",
+            f"move it out, for example to ~/.config/cytoline/, and name it in {KEY_VARIABLE} ({CROSSWALK_VARIABLE})",
         )
 
 

@@ -1,4 +1,4 @@
-"""Who becomes whom: pseudonyms, shifted dates and new UIDs, all from one key.
+"""Who becomes whom: pseudonyms, shifted dates and new UIDs, all from one key or one crosswalk.
 
 Sources: PS3.15 Annex E (dates and UIDs must stay consistent within a person), 45 CFR 164.514(b)(2)(i)(C) (ages over
 89 are one group).
@@ -7,11 +7,9 @@ Sources: PS3.15 Annex E (dates and UIDs must stay consistent within a person), 4
 from __future__ import annotations
 
 import datetime
-import hashlib
-import hmac
 from typing import Literal
 
-from cytoline.pseudonyms import Pseudonyms
+from cytoline.pseudonyms import Names
 
 DateMode = Literal["shift", "year"]
 
@@ -25,7 +23,7 @@ OLDEST = 89
 class Identity:
     """Replacements for what names a person, a thing or a day."""
 
-    def __init__(self, names: Pseudonyms, dates: DateMode = "shift") -> None:
+    def __init__(self, names: Names, dates: DateMode = "shift") -> None:
         self.names = names
         self.dates = dates
 
@@ -35,12 +33,12 @@ class Identity:
 
     def uid(self, original: str) -> str:
         """A UUID-derived UID (PS3.5 B.2), the same for the same original; at most 44 characters."""
-        return f"2.25.{int.from_bytes(self._mac('uid|' + original.strip(chr(0) + ' '))[:16], 'big')}"
+        return f"2.25.{int(self.names.of('uid', original.strip(chr(0) + ' ')), 16)}"
 
     def days(self, patient: str) -> int:
         """By how many days a person's dates move: -1826 to -7, the same for all dates of that person."""
         spread = SHIFT_YEARS * 365 + 1 - _LEAST_DAYS + 1
-        return -(_LEAST_DAYS + int.from_bytes(self._mac("days|" + patient)[:8], "big") % spread)
+        return -(_LEAST_DAYS + int(self.names.of("days", patient), 16) % spread)
 
     def date(self, patient: str, day: datetime.date) -> datetime.date:
         """The day moved by the person's shift, or 1 January of its year where ``dates`` is ``year``."""
@@ -55,6 +53,3 @@ class Identity:
     def age(years: float) -> float:
         """Ages over 89 become 90."""
         return 90 if years > OLDEST else years
-
-    def _mac(self, message: str) -> bytes:
-        return hmac.new(self.names.key, message.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()

@@ -4,7 +4,7 @@ Text: RapidOCR (models come with the package; nothing is fetched) at the image's
 crowd of cells for writing now and then, and its reader then finds an 8 or two in it, so a hit counts only if
 it reads as two or more characters and is no taller than a line of writing, or if it is beyond doubt.
 A strip (a label cut out of a slide, say) is laid on a plain ground first: the reader would enlarge it beyond measure.
-Barcodes: zxing-cpp, which raised no false alarm on real fields.
+Barcodes: ``codes``.
 """
 
 from __future__ import annotations
@@ -16,40 +16,29 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import zxingcpp
 
+from cytoline.deid.codes import find_codes
 from cytoline.deid.params import AnonymizeParams
+from cytoline.deid.polygon import Polygon
 from cytoline.images import RGB
 
-Polygon = tuple[tuple[int, int], ...]
-"""Corner points x, y in pixels."""
-
 SURE_SCORE, SURE_CHARACTERS = 0.9, 4
+PAIR_SCORE = 0.85
+"""For a read of two characters: crowded nuclei are read as 00, 30 or 89 with up to 0.72."""
 
 STRIP = 4
 """A picture longer than so many times its shorter side is a strip."""
 
-BARS_GO_ON = 0.15
-"""Share of the height that was read."""
-
-_UNMISTAKABLE = frozenset({zxingcpp.BarcodeFormat.QRCode, zxingcpp.BarcodeFormat.Aztec, zxingcpp.BarcodeFormat.PDF417})
-"""Their frames are no accident of texture."""
-
-_MATRIX = _UNMISTAKABLE | {
-    zxingcpp.BarcodeFormat.MicroQRCode,
-    zxingcpp.BarcodeFormat.RMQRCode,
-    zxingcpp.BarcodeFormat.DataMatrix,
-    zxingcpp.BarcodeFormat.MaxiCode,
-}
-
 
 @dataclass(frozen=True)
 class Hits:
-    """What to paint over, and how many doubtful hits were let pass."""
+    """What to paint over, how many doubtful hits were let pass, and what nobody can read."""
 
     texts: tuple[Polygon, ...] = ()
     barcodes: tuple[Polygon, ...] = ()
     doubtful: int = 0
+    unread: tuple[Polygon, ...] = ()
+    """Places that look like a barcode.  They are still an identifier: a person must decide."""
 
     @property
     def all(self) -> tuple[Polygon, ...]:
@@ -57,29 +46,15 @@ class Hits:
 
 
 def find_marks(rgb: RGB, params: AnonymizeParams) -> Hits:
-    """Text and barcodes in one image.  Images smaller than ``text_min_image`` both ways are not searched for text."""
-    texts, doubtful = _find_text(rgb, params) if max(rgb.shape[:2]) >= params.text_min_image else ((), 0)
-    return Hits(texts, find_barcodes(rgb), doubtful)
+    """Text and barcodes in one image.
 
-
-def find_barcodes(rgb: RGB) -> tuple[Polygon, ...]:
-    """Outline of each code of any kind; a QR code or the like even where it is too damaged to be read.
-
-    (Broken DataMatrix and linear codes are left out: texture gives them, three times in a hundred phantom fields.)
+    Images smaller than ``text_min_image`` both ways (single cells) are searched for codes that can be read only.
     """
-    found = zxingcpp.read_barcodes(np.ascontiguousarray(rgb[:, :, ::-1]), return_errors=True)
-    found = [code for code in found if code.valid or code.format in _UNMISTAKABLE]
-    return tuple(sorted({_outline(code) for code in found}))
-
-
-def _outline(code: Any) -> Polygon:
-    """Four corners.  Linear codes are known only where a scan line read them: their bars go on above and below."""
-    place = code.position
-    corners = np.array([(p.x, p.y) for p in (place.top_left, place.top_right, place.bottom_right, place.bottom_left)])
-    if code.format not in _MATRIX:
-        up = (corners[0] + corners[1] - corners[2] - corners[3]) / 2
-        corners = corners + BARS_GO_ON * np.array([up, up, -up, -up])
-    return tuple((round(float(x)), round(float(y))) for x, y in corners)
+    codes = find_codes(rgb)
+    if max(rgb.shape[:2]) < params.text_min_image:
+        return Hits(barcodes=codes.read)
+    texts, doubtful = _find_text(rgb, params)
+    return Hits(texts, codes.read, doubtful, codes.unread)
 
 
 def _find_text(rgb: RGB, params: AnonymizeParams) -> tuple[tuple[Polygon, ...], int]:
@@ -116,7 +91,8 @@ def _on_ground(rgb: RGB) -> tuple[RGB, int, int]:
 def _is_writing(text: str, score: float, height: float, limit: float, least: float) -> bool:
     characters = sum(character.isalnum() for character in text)
     beyond_doubt = score >= SURE_SCORE and characters >= SURE_CHARACTERS
-    return beyond_doubt or (score >= least and characters >= 2 and height <= limit)
+    enough = max(least, PAIR_SCORE) if characters == 2 else least
+    return beyond_doubt or (score >= enough and characters >= 2 and height <= limit)
 
 
 def _height(box: Any) -> float:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cytoline.deid.marks import Polygon
+from cytoline.deid.polygon import Polygon
 from cytoline.images import RGB
 from cytoline.manifest import BBox
 

@@ -6,8 +6,8 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +15,7 @@ from cytoline.errors import CytolineError
 from cytoline.sources.found import Reason, Refusal
 from cytoline.sources.schema import SOURCE_FILE
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".webp", ".heic", ".heif"})
 
 NOTICES = re.compile(r"^(licen[cs]e|copying|notice|readme|citation)\b", re.IGNORECASE)
 """Papers that belong with the images and are kept with them."""
@@ -58,6 +58,10 @@ class Listing:
     def find(self, name: str) -> str | None:
         """The listed file that ``name`` means; accents written in two ways are the same."""
         return name if name in self.files else self._composed.get(unicodedata.normalize("NFC", name))
+
+    def joined(self, pictures: Mapping[str, Path]) -> Listing:
+        """This listing with pictures that were taken out of its files and lie elsewhere."""
+        return replace(self, files=dict(sorted({**self.files, **pictures}.items())))
 
     def below(self, folder: str | None, names: list[str]) -> list[str]:
         """Those of ``names`` that lie below ``folder`` (all where it is None)."""

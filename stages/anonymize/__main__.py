@@ -12,7 +12,6 @@ from cytoline import atomic
 from cytoline.command import run
 from cytoline.compute import ComputeParams, worker_pool
 from cytoline.deid.params import AnonymizeParams
-from cytoline.errors import CytolineError
 from cytoline.manifest import read_manifest
 from stages.anonymize.anonymize import anonymize
 from stages.anonymize.records import choose_keys
@@ -37,16 +36,13 @@ def main(
 ) -> None:
     """Make every image and record anew without identifiers, or keep it back."""
     params = AnonymizeParams.load()
-    if params.pseudonyms == "random":
-        raise CytolineError(
-            "anonymize.pseudonyms is `random`, which is not there yet",
-            "set it to `keyed`; a key outside the repository makes the pseudonyms",
-        )
     records = read_manifest(raw)
-    keys = choose_keys(raw, records)
+    keys = choose_keys(raw, records, params.pseudonyms)
     folders = atomic.rebuilt_folder(out), atomic.rebuilt_folder(quarantine)
     with folders[0] as clean, folders[1] as held, worker_pool(ComputeParams.load()) as pool:
         summary = anonymize(records, raw, clean, held, params, keys, pool)
+        if keys.crosswalk is not None:
+            keys.crosswalk.save()  # before the folders change places: whose each new pseudonym is must never be lost
     report(Console(stderr=True, highlight=False, soft_wrap=True, markup=False), summary)
 
 

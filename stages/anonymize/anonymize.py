@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cytoline import atomic
+from cytoline.deid.audit import AUDIT, Begun, Ended, KeptBack, Passed, write_audit
 from cytoline.deid.params import AnonymizeParams
+from cytoline.deid.recreate import OUTCOME, Outcome, recreate
 from cytoline.errors import CytolineError
 from cytoline.manifest import Record, json_line, write_manifest
 from cytoline.memo import Blob, Job, Memo
-from stages.anonymize.audit import AUDIT, Begun, Ended, KeptBack, Passed, write_audit
 from stages.anonymize.records import Keys, clean_id, clean_record
-from stages.anonymize.recreate import OUTCOME, Outcome, recreate
 
 IMAGES = "images"
 QUARANTINE = "quarantine.jsonl"
@@ -129,6 +129,7 @@ def _balance(came_in: int, done: Progress) -> dict[str, Any]:
 
 def _write_log(out: Path, keys: Keys, summary: dict[str, Any], done: Progress) -> None:
     begun = Begun(
+        mode="random" if keys.crosswalk is not None else "keyed",
         private_key=keys.private.key_id if keys.private else None,
         synthetic_key=keys.synthetic.key_id if keys.synthetic else None,
     )

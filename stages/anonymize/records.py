@@ -6,13 +6,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from cytoline.crosswalk import Crosswalk
 from cytoline.deid.orientation import turn_box
 from cytoline.deid.painting import painted_share
+from cytoline.deid.recreate import Outcome, painted_mask
 from cytoline.errors import CytolineError
 from cytoline.manifest import Annotation, Record
-from cytoline.pseudonyms import Pseudonyms, load_key, synthetic_key
-from stages.anonymize.recreate import Outcome, painted_mask
+from cytoline.pseudonyms import Names, Pseudonyms, load_key, synthetic_key
 
 COLLECTED = "collected.json"
 PHANTOM = "phantom"
@@ -20,36 +22,45 @@ PHANTOM = "phantom"
 
 @dataclass(frozen=True)
 class Keys:
-    """The private key for people, the public one for phantom sources; either may be unused."""
+    """The private key or crosswalk for people, the public key for phantom sources; either may be unused."""
 
-    private: Pseudonyms | None
+    private: Pseudonyms | Crosswalk | None
     synthetic: Pseudonyms | None
     phantoms: frozenset[str]
 
-    def of(self, source: str) -> Pseudonyms:
+    @property
+    def crosswalk(self) -> Crosswalk | None:
+        """The crosswalk, if this run hands out random pseudonyms to people."""
+        return self.private if isinstance(self.private, Crosswalk) else None
+
+    def of(self, source: str) -> Names:
         """The pseudonyms of a source's records."""
         chosen = self.synthetic if source in self.phantoms else self.private
         assert chosen is not None
         return chosen
 
 
-def choose_keys(raw: Path, records: Iterable[Record]) -> Keys:
-    """Ask for the private key only if a record comes from anything but a phantom."""
+def choose_keys(raw: Path, records: Iterable[Record], mode: Literal["keyed", "random"] = "keyed") -> Keys:
+    """Ask for the private key (or crosswalk) only if a record comes from anything but a phantom."""
     phantoms = frozenset(name for name, kind in _kinds(raw).items() if kind == PHANTOM)
     sources = {record.source for record in records}
+
+    def private() -> Pseudonyms | Crosswalk:
+        return Pseudonyms(load_key()) if mode == "keyed" else Crosswalk.load()
+
     return Keys(
-        private=Pseudonyms(load_key()) if sources - phantoms else None,
+        private=private() if sources - phantoms else None,
         synthetic=Pseudonyms(synthetic_key()) if sources & phantoms else None,
         phantoms=phantoms,
     )
 
 
-def clean_id(record: Record, names: Pseudonyms) -> str:
+def clean_id(record: Record, names: Names) -> str:
     """The image's pseudonym: from its raw id (source and content), never from its name."""
     return names.of("file", record.image_id)
 
 
-def clean_record(record: Record, outcome: Outcome, sha256: str, margin: int, names: Pseudonyms) -> Record:
+def clean_record(record: Record, outcome: Outcome, sha256: str, margin: int, names: Names) -> Record:
     """What data/clean says about an image that passed."""
     image_id, mask = clean_id(record, names), painted_mask(outcome, margin) if outcome.painted else None
     annotations = []

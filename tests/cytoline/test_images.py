@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import io
 import json
@@ -23,6 +24,7 @@ from cytoline.deid.orientation import turn_box
 from cytoline.images import RGB, UnreadableImage
 from cytoline.memo import Job, Memo
 from cytoline.sources.decode import VERDICT, DecodeLimits, judge
+from tests.planted_heic import PHONE_PICTURE
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -127,6 +129,20 @@ def test_a_phones_jpeg_with_a_preview_is_a_jpeg(noise: RGB) -> None:
     content = encode(picture, "MPO", save_all=True, append_images=[picture.resize((8, 8))])
     assert images.probe(content) == (52, 37, "JPEG")
     assert images.read_image(content).shape == noise.shape
+
+
+def test_a_phones_heic_is_read_and_a_cut_one_refused() -> None:
+    content = base64.b64decode(PHONE_PICTURE)
+    assert images.probe(content) == (64, 48, "HEIF")
+    rgb = images.read_image(content)
+    assert abs(rgb[28, 28].astype(int) - (30, 30, 90)).max() < 6
+    assert abs(rgb[4, 4].astype(int) - (200, 120, 180)).max() < 6
+    for length in (20, 100, 300, len(content) - 40):
+        with pytest.raises(UnreadableImage):
+            images.read_image(content[:length])
+    with pytest.raises(UnreadableImage) as error:
+        images.probe(content, max_pixels=64 * 48 - 1)
+    assert error.value.reason == "too_large"
 
 
 def test_orientation_is_applied_only_when_asked() -> None:

@@ -22,6 +22,17 @@ AUDIT = "audit.jsonl"
 GENESIS = "0" * 64
 """What the first line gives as the hash of the one before it."""
 
+Reason = Literal[
+    "unreadable",
+    "too_large",
+    "unsupported",
+    "size_differs",
+    "text_remains",  # found again after every round of painting
+    "barcode_like",  # black on white, restless, rectangular: nobody can read it, and it may be a barcode
+    "check_failed",
+]
+"""Why an image is kept back."""
+
 Pseudonym = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -32,11 +43,14 @@ class _Event(BaseModel):
 
 
 class Begun(_Event):
-    """Which keys made the pseudonyms; ``synthetic`` is the public one of phantom data."""
+    """Which keys made the pseudonyms; ``synthetic`` is the public one of phantom data.
+
+    In mode ``random`` there is no key: ``private_key`` is the crosswalk's own random id.
+    """
 
     event: Literal["begun"] = "begun"
     version: Literal[1] = 1
-    mode: Literal["keyed"] = "keyed"
+    mode: Literal["keyed", "random"] = "keyed"
     private_key: KeyId | None
     synthetic_key: KeyId | None
 
@@ -60,7 +74,7 @@ class KeptBack(_Event):
 
     event: Literal["quarantined"] = "quarantined"
     image: Pseudonym
-    reason: Literal["unreadable", "too_large", "unsupported", "size_differs", "text_remains", "check_failed"]
+    reason: Reason
 
 
 class Ended(_Event):

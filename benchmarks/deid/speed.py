@@ -1,0 +1,145 @@
+"""Time and memory: reading of burned-in text per megapixel, the lossless JPEG route, a slide of two gigapixels."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.deid.ground import purple_field
+from benchmarks.result import ROOT, Figure
+from cytoline.compute import ComputeParams, core_count, worker_pool
+from cytoline.deid import jpeg
+from cytoline.deid.marks import find_marks
+from cytoline.deid.params import AnonymizeParams
+from cytoline.images import RGB, read_image
+
+FIELDS, PHOTOS, ROUNDS = 16, 1000, 3
+SIDE, TILE = 45_056, 1024
+"""Of the large slide: 2.03 gigapixels."""
+
+
+def ocr(_folder: Path) -> list[Figure]:
+    """Seconds per megapixel of fields of 1250 x 800 without text, all cores, the search for text and barcodes."""
+    params = AnonymizeParams.load()
+    fields = [purple_field(seed) for seed in range(FIELDS)]
+    megapixels = sum(field.shape[0] * field.shape[1] for field in fields) / 1e6
+    with worker_pool(ComputeParams.load()) as pool:
+        list(pool.map(_searched, fields[: 2 * core_count()], [params] * (2 * core_count())))  # models are loaded
+        seconds = []
+        for _ in range(ROUNDS):
+            started = time.perf_counter()
+            list(pool.map(_searched, fields, [params] * len(fields)))
+            seconds.append(time.perf_counter() - started)
+    how = f"{FIELDS} fields, {core_count()} processes, median of {ROUNDS} rounds; text and barcodes"
+    return [Figure("ocr_s_per_mp", round(statistics.median(seconds) / megapixels, 4), "s/MP", 0.25, "<=", FIELDS, how)]
+
+
+def _searched(rgb: RGB, params: AnonymizeParams) -> int:
+    return len(find_marks(rgb, params).all)
+
+
+def jpeg_route(folder: Path) -> list[Figure]:
+    """Our lossless rewrite of 1,000 files over one batch call of ``exiftool -all=``, in turn, medians."""
+    photos, ours, theirs = folder / "photos", folder / "photos-ours", folder / "photos-exiftool"
+    photos.mkdir()
+    fields = [purple_field(seed, (640, 480)) for seed in range(8)]
+    for number in range(PHOTOS):
+        _, data = cv2.imencode(".jpg", fields[number % len(fields)], [cv2.IMWRITE_JPEG_QUALITY, 90])
+        (photos / f"{number:04d}.jpg").write_bytes(_with_comment(data.tobytes(), number))
+    mine, other = [], []
+    for number in range(ROUNDS):
+        ours_now, theirs_now = ours.with_name(f"{ours.name}-{number}"), theirs.with_name(f"{theirs.name}-{number}")
+        ours_now.mkdir()
+        mine.append(_timed(partial(_rewrite_all, photos, ours_now)))
+        command = ["exiftool", "-q", "-q", "-all=", "-o", f"{theirs_now}/", str(photos)]
+        other.append(_timed(partial(subprocess.run, command, check=True, capture_output=True)))
+    exact = sum(
+        np.array_equal(read_image(photos / path.name), read_image(path))
+        for path in sorted((ours.with_name(f"{ours.name}-0")).iterdir())[::20]
+    )
+    ratio = statistics.median(mine) / statistics.median(other)
+    how = f"{statistics.median(mine):.2f} s against {statistics.median(other):.2f} s, {PHOTOS} files of 640 x 480"
+    checked = len(range(0, PHOTOS, 20))
+    return [
+        Figure("jpeg_vs_exiftool", round(ratio, 3), "ratio", 1.0, "<=", ROUNDS, how),
+        Figure("pixels_exact", exact / checked, "share", 1.0, ">=", checked, "rewritten JPEG decode as before"),
+    ]
+
+
+def _with_comment(data: bytes, number: int) -> bytes:
+    """A comment segment after SOI, so that there is something to remove."""
+    body = b"patient %06d" % number
+    return data[:2] + b"\xff\xfe" + (len(body) + 2).to_bytes(2, "big") + body + data[2:]
+
+
+def _rewrite_all(source: Path, target: Path) -> None:
+    files = sorted(source.iterdir())
+    with ProcessPoolExecutor(core_count()) as pool:
+        list(pool.map(_rewrite, files, [target] * len(files), chunksize=50))
+
+
+def _rewrite(path: Path, target: Path) -> None:
+    plain = jpeg.rewrite(path.read_bytes())
+    rgb = read_image(plain)
+    if jpeg.verify(plain) is not None or jpeg.unread_tail(plain, rgb, read_image):
+        raise RuntimeError("a benchmark's own JPEG did not pass")
+    (target / path.name).write_bytes(plain)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def gigapixel(folder: Path) -> list[Figure]:
+    """Peak memory of a process that makes a slide of two gigapixels anew, every tile searched for nothing."""
+    source, target = folder / "gigapixel.tif", folder / "gigapixel-clean.tif"
+    _write_slide(source)
+    program = (
+        "import resource, sys; from pathlib import Path; from cytoline.deid.slide import recreate_slide;"
+        "done = recreate_slide(Path(sys.argv[1]), Path(sys.argv[2]), lambda rgb: ());"
+        "print(done.tiles, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    started = time.perf_counter()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", program, str(source), str(target)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    tiles, peak = (int(word) for word in done.stdout.split())
+    how = f"{SIDE} x {SIDE} pixels in {tiles} tiles, decoded window by window; {time.perf_counter() - started:.0f} s"
+    return [Figure("gigapixel_mb", round(peak / 1024, 1), "MB", 500, "<=", 1, how)]
+
+
+def _write_slide(path: Path) -> None:
+    """A tiled deflate TIFF of tissue-coloured tiles."""
+    import tifffile
+
+    across = SIDE // TILE
+    tiles = [np.ascontiguousarray(purple_field(seed, (TILE, TILE))) for seed in range(4)]
+
+    def each() -> Iterator[RGB]:
+        for number in range(across * across):
+            yield tiles[number % len(tiles)]
+
+    tifffile.imwrite(
+        path,
+        each(),
+        shape=(SIDE, SIDE, 3),
+        dtype="uint8",
+        tile=(TILE, TILE),
+        compression="zlib",
+        compressionargs={"level": 1},
+        photometric="rgb",
+        metadata=None,
+        bigtiff=True,
+    )

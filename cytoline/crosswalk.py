@@ -1,0 +1,113 @@
+"""Random pseudonyms and the one file that knows whose they are.
+
+HIPAA's Safe Harbor (45 CFR 164.514(c)) lets a code stand for a person only if it is not derived from anything about
+that person; an HMAC is.  Here chance gives the codes, and a file outside the repository, readable by its owner alone,
+remembers them.  Whoever loses it can never add to the same archive again, and two machines must share one file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from cytoline.errors import CytolineError
+from cytoline.pseudonyms import CROSSWALK_VARIABLE, Domain, refuse_inside
+
+_HEX = 32
+_VERSION = 1
+
+
+class Crosswalk:
+    """(domain, value) -> 32 random hex digits; what is new is kept by ``save``."""
+
+    def __init__(self, path: Path, key_id: str, given: dict[str, dict[str, str]]) -> None:
+        self._path = path
+        self._given = given
+        self._taken = {code for codes in given.values() for code in codes.values()}
+        self._before = sum(map(len, given.values()))
+        self.key_id = key_id
+
+    @classmethod
+    def load(cls, path: Path | None = None, repository: Path = Path()) -> Crosswalk:
+        """The file's, or an empty one.  Refuses a file that others can read, is damaged, or lies in ``repository``."""
+        path = path or crosswalk_path()
+        refuse_inside(path, repository)
+        if not path.exists():
+            return cls(path, secrets.token_hex(4), {})
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) & 0o077:
+            raise CytolineError(
+                f"the crosswalk can be read by others (mode {stat.S_IMODE(status.st_mode):04o})",
+                "make it private: `chmod 600` on the file, and think about who has read it",
+            )
+        try:
+            loaded = json.loads(path.read_text(encoding="utf-8"))
+            given = {str(domain): _codes(codes) for domain, codes in loaded["given"].items()}
+            if loaded["version"] != _VERSION:
+                raise ValueError
+            return cls(path, str(loaded["id"]), given)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise CytolineError(
+                "the crosswalk file is damaged",
+                "restore it from its backup; a new one would give every patient a new pseudonym",
+            ) from None
+
+    def of(self, domain: Domain, value: str) -> str:
+        """The pseudonym of ``value``; drawn on the first asking."""
+        codes = self._given.setdefault(domain, {})
+        if value not in codes:
+            code = secrets.token_hex(_HEX // 2)
+            while code in self._taken:
+                code = secrets.token_hex(_HEX // 2)
+            self._taken.add(code)
+            codes[value] = code
+        return codes[value]
+
+    def save(self) -> None:
+        """Write the file anew (mode 0600, in one step) if anything was drawn since it was read."""
+        if sum(map(len, self._given.values())) == self._before and self._path.exists():
+            return
+        content = json.dumps({"version": _VERSION, "id": self.key_id, "given": self._given}, sort_keys=True)
+        write_private(self._path, content + "\n")
+
+    def __repr__(self) -> str:
+        return f"Crosswalk({self.key_id})"
+
+
+def crosswalk_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where it is: the file named by ``CYTOLINE_CROSSWALK_FILE``, else one below ``~/.config``."""
+    named = environ.get(CROSSWALK_VARIABLE)
+    return Path(named) if named else Path.home() / ".config" / "cytoline" / "crosswalk.json"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace ``path`` in one step by a file that only its owner may read, from its first byte on.
+
+    Raises ``CytolineError`` where that cannot be done.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise CytolineError(
+            f"a private file cannot be written ({error.strerror})",
+            "point its variable at a file in a folder that you may write, outside the repository",
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _codes(codes: dict[str, str]) -> dict[str, str]:
+    if not all(len(code) == _HEX and set(code) <= set("0123456789abcdef") for code in codes.values()):
+        raise ValueError
+    return dict(codes)

@@ -1,0 +1,103 @@
+"""Barcodes planted in stained fields: read where they can be read, reported where they cannot, nothing elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import zxingcpp
+from numpy.typing import NDArray
+
+from cytoline.deid.codes import find_codes
+from cytoline.deid.painting import mask_of
+from cytoline.images import RGB, read_image
+from cytoline.phantom.field import render_field
+from cytoline.phantom.plan import plan_fields
+from cytoline.phantom.spec import PhantomSpec
+
+SIZE = 500
+SHARED = Path("../shared/data")
+KINDS = ("QRCode", "DataMatrix", "Code128", "Code39", "PDF417", "Aztec")
+LINEAR = ("Code128", "Code39")
+
+
+def ground() -> RGB:
+    """Even tissue with grain."""
+    rng = np.random.default_rng(0)
+    return np.asarray(np.clip(rng.normal((205, 160, 195), 6, (SIZE, SIZE, 3)), 0, 255), np.uint8)
+
+
+def label(kind: str, module: int) -> NDArray[np.uint8]:
+    """A paper label with one code."""
+    code = zxingcpp.create_barcode("A24-1183", getattr(zxingcpp.BarcodeFormat, kind))
+    pixels = np.array(code.to_image(scale=1, add_quiet_zones=True))
+    tall = 60 // module if kind in LINEAR else pixels.shape[0]
+    pixels = np.repeat(pixels[:1], tall, axis=0) if kind in LINEAR else pixels
+    return np.pad(np.kron(pixels, np.ones((module, module), np.uint8)), 8, constant_values=255)
+
+
+def planted(kind: str, module: int, angle: float, blur: float) -> tuple[RGB, NDArray[np.bool_]]:
+    """A field with the label on it, and where it is."""
+    field, paper = ground(), label(kind, module)
+    height, width = paper.shape
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1)
+    turn[:, 2] += SIZE / 2 - width / 2, SIZE / 2 - height / 2
+    laid = cv2.warpAffine(paper, turn, (SIZE, SIZE), borderValue=0)
+    there = cv2.warpAffine(np.full_like(paper, 255), turn, (SIZE, SIZE), borderValue=0)
+    if blur:
+        laid = cv2.GaussianBlur(laid, (0, 0), blur)
+    share = there[..., None] / 255
+    return np.rint(field * (1 - share) + laid[..., None] * share).astype(np.uint8), there > 0
+
+
+@pytest.mark.parametrize("angle", [0, 15, 45, 90])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sharp_code_is_covered_at_any_angle(kind: str, angle: float) -> None:
+    picture, there = planted(kind, 3, angle, 0)
+    found = find_codes(picture)
+    assert found.read
+    assert not found.unread
+    dark = there & (picture.max(axis=2) < 90)
+    mask = mask_of(found.read, (SIZE, SIZE), 6) > 0
+    assert dark[mask].sum() >= 0.99 * dark.sum()
+
+
+@pytest.mark.parametrize("angle", [0, 45])
+@pytest.mark.parametrize("module", [2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_blurred_code_is_read_or_reported(kind: str, module: int, angle: float) -> None:
+    picture, there = planted(kind, module, angle, 2.5)
+    found = find_codes(picture)
+    places = found.read + found.unread
+    assert places
+    mask = mask_of(places, (SIZE, SIZE), 0) > 0
+    assert there[SIZE // 2, SIZE // 2]
+    assert mask[SIZE // 2, SIZE // 2]
+
+
+def test_fields_without_codes_raise_no_alarm() -> None:
+    spec = PhantomSpec(
+        seed=5,
+        patients=12,
+        slides_per_patient=1,
+        fields_per_slide=1,
+        cells_min=8,
+        cells_max=16,
+        burned_in=0,
+        problems=(),
+    )
+    for plan in plan_fields(spec):
+        found = find_codes(render_field(spec, plan).image)
+        assert found.read + found.unread == ()
+
+
+@pytest.mark.parametrize("kind", ["bccd/JPEGImages", "cric_fields"])
+def test_real_fields_raise_no_alarm(kind: str) -> None:
+    folder = SHARED / kind
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    for file in sorted(folder.glob("*.[jp][pn]g"))[::12]:
+        found = find_codes(read_image(file))
+        assert found.read + found.unread == ()

@@ -1,0 +1,71 @@
+"""Random pseudonyms and the file that remembers them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cytoline.crosswalk import Crosswalk
+from cytoline.errors import CytolineError
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> tuple[Path, Path]:
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    return tmp_path / "private" / "crosswalk.json", repository
+
+
+def test_what_was_given_is_given_again_after_a_restart(place: tuple[Path, Path]) -> None:
+    first = Crosswalk.load(*place)
+    anna, slide = first.of("patient", "Anna"), first.of("slide", "Anna")
+    assert anna != slide
+    assert first.of("patient", "Anna") == anna
+    first.save()
+    assert place[0].stat().st_mode & 0o777 == 0o600
+    again = Crosswalk.load(*place)
+    assert (again.of("patient", "Anna"), again.key_id) == (anna, first.key_id)
+    again.of("patient", "Berta")
+    again.save()
+    assert Crosswalk.load(*place).of("patient", "Berta") == again.of("patient", "Berta")
+
+
+def test_codes_come_from_chance_and_not_from_the_value(place: tuple[Path, Path]) -> None:
+    codes = {Crosswalk.load(*place).of("patient", "Anna") for _ in range(5)}
+    assert len(codes) == 5, "nothing was saved between"
+    assert "Anna" not in repr(Crosswalk.load(*place))
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"version": 1, "id": "a", "given": {"patient": {"Anna": "no code"}}}'])
+def test_a_damaged_file_is_never_taken_for_an_empty_one(place: tuple[Path, Path], damage: str) -> None:
+    Crosswalk.load(*place).save()
+    place[0].write_text(damage)
+    with pytest.raises(CytolineError, match="damaged") as error:
+        Crosswalk.load(*place)
+    assert "Anna" not in str(error.value)
+
+
+def test_open_or_misplaced_files_are_refused(place: tuple[Path, Path]) -> None:
+    Crosswalk.load(*place).save()
+    place[0].chmod(0o640)
+    with pytest.raises(CytolineError, match="read by others"):
+        Crosswalk.load(*place)
+    with pytest.raises(CytolineError, match="inside the repository"):
+        Crosswalk.load(place[1] / "crosswalk.json", place[1])
+
+
+def test_a_failed_write_leaves_the_last_good_file(place: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Crosswalk.load(*place)
+    first.of("patient", "Anna")
+    first.save()
+    before = place[0].read_bytes()
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    second = Crosswalk.load(*place)
+    second.of("patient", "Berta")
+    with pytest.raises(CytolineError, match="No space left"):
+        second.save()
+    assert place[0].read_bytes() == before
+    assert [item.name for item in place[0].parent.iterdir()] == [place[0].name]
+    assert json.loads(before)["version"] == 1
