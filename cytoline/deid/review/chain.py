@@ -1,7 +1,7 @@
 """Lines that hold the SHA-256 of the line before them: the audit log and the reviewers' decisions are such chains.
 
-The chain shows a change to anyone who knows a later line; it is no signature.  Both files are versioned, so that the
-whole of a forged chain would have to be older than what others have already fetched.
+It shows a change by the line that follows, so a change to the very last line shows only once there is another; and it
+is no signature.  Both files are versioned (git, DVC), which shows the rest to whoever has fetched an earlier state.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def chained(rows: Sequence[BaseModel]) -> str:
 def unchained(path: Path, parse: Callable[[str], Row], remedy: str) -> list[Row]:
     """Read a chain back; each line must be, byte for byte, what ``chained`` would write there.
 
-    Raises ``CytolineError`` that names the first line that is not.
+    Raises ``CytolineError`` that names the first line that is not (or two, where a hash does not fit the line before).
     """
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
@@ -46,9 +46,10 @@ def unchained(path: Path, parse: Callable[[str], Row], remedy: str) -> list[Row]
     rows: list[Row] = []
     previous = GENESIS
     for number, line in enumerate(lines if whole else [*lines, ""], start=1):
-        row = _parsed(line, parse)
+        row, given = _parsed(line, parse)
         if row is None or line + "\n" != _line(row, previous):
-            raise CytolineError(f"{path.name}: line {number} is not what was written", remedy)
+            where = f"{number - 1} or {number}" if row is not None and given != previous and number > 1 else number
+            raise CytolineError(f"{path.name}: line {where} is not what was written", remedy)
         previous = hashlib.sha256((line + "\n").encode()).hexdigest()
         rows.append(row)
     return rows
@@ -58,10 +59,11 @@ def _line(row: BaseModel, previous: str) -> str:
     return json_line({**row.model_dump(mode="json"), "prev": previous})
 
 
-def _parsed(line: str, parse: Callable[[str], Row]) -> Row | None:
+def _parsed(line: str, parse: Callable[[str], Row]) -> tuple[Row | None, object]:
+    """The row, and the hash that it gives; no row where the line is none."""
     try:
         fields = json.loads(line)
-        del fields["prev"]
-        return parse(json.dumps(fields))
-    except (ValueError, KeyError, TypeError, RecursionError):  # pydantic's ValidationError is a ValueError
-        return None
+        given = fields.pop("prev")
+        return parse(json.dumps(fields)), given
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # pydantic's error is a ValueError
+        return None, None

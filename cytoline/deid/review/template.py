@@ -26,7 +26,8 @@ pre{font:.86rem/1.45 ui-monospace,"DejaVu Sans Mono",Menlo,monospace;background:
 padding:.55rem .8rem;margin:.25rem 0 .7rem;white-space:pre-wrap;overflow-wrap:anywhere}
 .ways{display:grid;grid-template-columns:minmax(8rem,max-content) 1fr;gap:.1rem 1rem;align-items:start}
 .ways p{margin:.5rem 0 0}.ways b{display:block}.ways span{font-size:.86rem}
-.decided{background:var(--tint);border-left:4px solid var(--accent);border-radius:4px;padding:.5rem .9rem;margin:.6rem 0}
+.decided{background:var(--tint);border-left:4px solid var(--accent);border-radius:4px;padding:.5rem .9rem;
+margin:.6rem 0}
 h2 code{font-size:.92em}
 @media(max-width:640px){.ways{grid-template-columns:1fr}}
 @media print{section{break-inside:avoid}section svg{max-height:150mm}pre{border:1px solid #bbb}
