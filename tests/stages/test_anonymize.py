@@ -25,7 +25,7 @@ from cytoline.images import png_bytes, read_image
 from cytoline.manifest import Annotation, Record, read_manifest, write_manifest
 from cytoline.phantom import PhantomSpec, render_phantom
 from cytoline.phantom.answer_key import AnswerKey, answer_key
-from cytoline.pseudonyms import KEY_VARIABLE, Pseudonyms, ensure_key, synthetic_key
+from cytoline.pseudonyms import CROSSWALK_VARIABLE, KEY_VARIABLE, Pseudonyms, ensure_key, synthetic_key
 from stages.anonymize.__main__ import main
 from stages.collect.__main__ import main as collect
 
@@ -243,6 +243,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_params(root)
     monkeypatch.chdir(root)
     monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "pseudonym.key"))
+    monkeypatch.setenv(CROSSWALK_VARIABLE, str(tmp_path / "crosswalk.json"))
     return root
 
 
@@ -304,8 +305,13 @@ def test_only_a_real_phantom_gets_the_public_key(here: Path) -> None:
         run_stage(here)
 
 
-def test_random_pseudonyms_are_refused_by_name(here: Path) -> None:
-    write_params(here, pseudonyms="random")
+def test_random_pseudonyms_are_remembered_in_the_crosswalk(here: Path, tmp_path: Path) -> None:
+    write_params(here, pseudonyms="random", text_min_image=4096)
     raw_store(here, {"a.png": png_bytes(stained())})
-    with pytest.raises(CytolineError, match="`random`"):
+    names = []
+    for forget in (False, False, True):
+        if forget:
+            (tmp_path / "crosswalk.json").unlink()
         run_stage(here)
+        names += [record.image_id for record in read_manifest(here / "clean")]
+    assert names[0] == names[1] != names[2]

@@ -20,9 +20,10 @@ from cytoline.errors import CytolineError
 from cytoline.images import RGB, UnreadableImage, read_image
 from cytoline.page import render
 
-LARGEST_PX = 900
-TICKS = 10
-"""At least so many numbers along the longer side."""
+LARGEST_PX, SMALLEST_PX = 900, 450
+"""The longer side as it is shown; a small picture is enlarged, for there is something to be found in it."""
+TICK_PX = 50
+"""Shown pixels between two numbers along the edges, at least."""
 SHORT = 12
 """Digits of a pseudonym in a command: unique in any archive, and ``cytoline review`` says so if not."""
 
@@ -113,11 +114,12 @@ def bounds(region: Polygon) -> Box:
 def _picture(upright: RGB, regions: Sequence[Polygon]) -> Markup:
     """The picture with outlines and, along two sides, the pixel numbers that ``--box`` wants."""
     height, width = upright.shape[:2]
-    unit = max(width, height) / LARGEST_PX
+    longest = max(width, height)
+    unit = longest / min(LARGEST_PX, max(SMALLEST_PX, longest))
     edge = 34 * unit
     parts = [
         f'<svg viewBox="{-edge:.1f} {-edge * 0.6:.1f} {width + edge:.1f} {height + edge * 0.6:.1f}" '
-        f'style="max-width:{min(1.0, 1 / unit) * width + 34:.0f}px" role="img" aria-label="the private image">',
+        f'style="max-width:{width / unit + 34:.0f}px" role="img" aria-label="the private image">',
         f'<image href="{jpeg_uri(fitted(upright, LARGEST_PX))}" width="{width}" height="{height}"/>',
         *_rulers(width, height, unit),
     ]
@@ -133,7 +135,7 @@ def _picture(upright: RGB, regions: Sequence[Polygon]) -> Markup:
 
 def _rulers(width: int, height: int, unit: float) -> list[str]:
     """Ticks at round numbers, the same distance both ways."""
-    step = _round_step(max(width, height) / TICKS)
+    step = _round_step(TICK_PX * unit)
     style = f'class="ruler" font-size="{11 * unit:.1f}"'
     across = [
         f'<text {style} x="{x}" y="{-5 * unit:.1f}" text-anchor="{"middle" if x else "start"}">{x}</text>'
@@ -148,9 +150,9 @@ def _rulers(width: int, height: int, unit: float) -> list[str]:
     return across + down
 
 
-def _round_step(at_most: float) -> int:
-    """The largest of 1, 2, 5, 10, 20, 50 ... that is not more."""
+def _round_step(at_least: float) -> int:
+    """The smallest of 1, 2, 5, 10, 20, 50 ... that is not less."""
     power = 1
-    while power * 10 <= at_most:
+    while power * 5 < at_least:
         power *= 10
-    return next((power * factor for factor in (5, 2) if power * factor <= at_most), power)
+    return next(power * factor for factor in (1, 2, 5) if power * factor >= at_least)

@@ -23,15 +23,13 @@ section svg{display:block;width:100%;height:auto;margin:.6rem 0}
 .nothing{border:2px dashed var(--line);border-radius:8px;color:var(--soft);padding:3.5rem 1rem;text-align:center;
 margin:.6rem 0}
 pre{font:.86rem/1.45 ui-monospace,"DejaVu Sans Mono",Menlo,monospace;background:var(--tint);border-radius:6px;
-padding:.55rem .8rem;margin:.25rem 0 .7rem;white-space:pre-wrap;overflow-wrap:anywhere}
-.ways{display:grid;grid-template-columns:minmax(8rem,max-content) 1fr;gap:.1rem 1rem;align-items:start}
-.ways p{margin:.5rem 0 0}.ways b{display:block}.ways span{font-size:.86rem}
+padding:.55rem .8rem;margin:.25rem 0 .7rem;white-space:pre-wrap;overflow-wrap:anywhere;word-break:keep-all}
+.ways p{margin:.6rem 0 0}.ways b{margin-right:.6rem}
 .decided{background:var(--tint);border-left:4px solid var(--accent);border-radius:4px;padding:.5rem .9rem;
 margin:.6rem 0}
 h2 code{font-size:.92em}
-@media(max-width:640px){.ways{grid-template-columns:1fr}}
 @media print{section{break-inside:avoid}section svg{max-height:150mm}pre{border:1px solid #bbb}
-.private{background:#fff}}
+.private{background:#fff}footer{display:none}}
 </style>
 </head>
 <body>
@@ -59,8 +57,8 @@ then run <code>dvc repro</code>. A later decision takes the place of an earlier 
 {% if card.decision %}
 <p class="decided">Decided: <b>{{ card.decision.decision }}</b> ({{ card.decision.reason.replace("_", " ") }}), by
 {{ card.decision.reviewer }}, {{ card.decision.time }}.
-{% for box in card.decision.regions %}{{ "Boxes: " if loop.first else "; " }}{{ box|join(",") }}{% endfor %}
-
+{% for box in card.decision.regions %}{{ "Boxes: " if loop.first }}{{ box|join(",") }}{{ "." if loop.last else ";" }}
+{% endfor %}
 It is still here: run <code>dvc repro</code>, or, if you have, it was not enough.</p>
 {% endif %}
 {% if card.picture %}
