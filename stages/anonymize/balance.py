@@ -46,7 +46,8 @@ def balance(names: Iterable[str], done: Progress, unused: int) -> dict[str, Any]
     """The totals.  Every image that came in is untouched, redacted, quarantined or rejected, or we have a defect."""
     came_in = sorted(names)
     events = Counter(item.event for item in done.passed)
-    went = [item.image for item in (*done.passed, *done.rejected)] + [item.image_id for item in done.held]
+    went = [item.image for item in done.passed] + [item.image for item in done.rejected]
+    went += [item.image_id for item in done.held]
     if came_in != sorted(went) or sorted(item.image_id for item in done.records) != sorted(
         i.image for i in done.passed
     ):

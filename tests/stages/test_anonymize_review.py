@@ -276,7 +276,7 @@ def clean_file(folder: Path, name: str, content: bytes) -> tuple[Path, Record]:
     return path, plain
 
 
-def test_the_last_check_finds_what_lies_in_a_file(tmp_path: Path) -> None:
+def test_the_last_check_finds_what_lies_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = png_bytes(stained(64, 64))
     files = dict(
         [
@@ -290,7 +290,9 @@ def test_the_last_check_finds_what_lies_in_a_file(tmp_path: Path) -> None:
     by_name = {path.stem for path in files if path.read_bytes().endswith(b"a\0")}
     with ThreadPoolExecutor(1) as pool:
         found = failing(files, names, pool)
-    assert found == (by_name | by_words if exiftool.available() else by_name)
+        assert found == (by_name | by_words if exiftool.available() else by_name)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert failing(files, names, pool) == by_name, "without exiftool"
 
 
 def text_chunk(body: bytes) -> bytes:
@@ -306,15 +308,15 @@ def test_names_too_short_to_be_told_from_chance_are_not_searched_for(short: str,
     assert not known_names([item.model_copy(update={"patient": short, "slide": short})])
 
 
-def test_pseudonyms_themselves_are_no_names(tmp_path: Path) -> None:
+def test_pseudonyms_themselves_are_no_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A patient number of six digits stands in some pseudonym sooner or later."""
+    monkeypatch.setenv("PATH", str(tmp_path))
     path, item = clean_file(tmp_path, "a", b"nothing")
     raw = item.model_copy(update={"patient": item.image_id[3:10], "slide": "0" * 20})
     with ThreadPoolExecutor(1) as pool:
-        assert (
-            failing({path: item}, known_names([raw]), pool) - ({item.image_id} if exiftool.available() else set())
-            == set()
-        )
+        assert failing({path: item}, known_names([raw]), pool) == set()
+        named = item.model_copy(update={"file": f"{raw.patient}.png"})
+        assert failing({path: named}, known_names([raw]), pool) == {item.image_id}
 
 
 # Conservation ---------------------------------------------------------------------------------------------------

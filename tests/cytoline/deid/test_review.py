@@ -360,3 +360,11 @@ def test_a_chain_of_nothing_is_empty(tmp_path: Path) -> None:
     (tmp_path / DECISIONS).write_text("")
     assert read_decisions(tmp_path) == []
     assert json.loads(chained([Decision.model_validate(GOOD)]))["prev"] == "0" * 64
+
+
+@pytest.mark.parametrize("name", ["README.md", DECISIONS])
+def test_git_takes_the_decisions(name: str) -> None:
+    done = subprocess.run(
+        ["git", "check-ignore", "--quiet", "--no-index", f"data/review/{name}"], cwd=PROJECT, check=False
+    )
+    assert done.returncode == 1
