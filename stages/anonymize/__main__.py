@@ -40,8 +40,8 @@ def report(console: Console, summary: dict[str, Any]) -> None:
 def report_failed(console: Console, count: int) -> None:
     """Why this run ends with an error although its folders are written."""
     console.print(
-        f"[bold red]failed[/]: {count} image{'' if count == 1 else 's'} made anew in which, or in whose records, exiftool "
-        "or the search for known names then found something; in quarantine now, as check_failed"
+        f"[bold red]failed[/]: {count} image{'' if count == 1 else 's'} made anew in which, or in whose records, "
+        "exiftool or the search for known names then found something; in quarantine now, as check_failed"
     )
     console.print(
         "[bold]to fix[/]: review or reject them (`cytoline review`), or mend the source that names people, then run "
