@@ -7,8 +7,11 @@ import re
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +32,7 @@ from cytoline.sources.found import MEANING, WHATS, What
 from cytoline.sources.guess import NOT_STATED, UNKNOWN, guess_kind, guess_rest
 from cytoline.sources.listing import list_files
 from cytoline.sources.params import INCOMING, NAME_PATTERN, CollectParams
-from cytoline.sources.schema import SOURCE_FILE, SourceInfo, check_source, load_source
+from cytoline.sources.schema import SOURCE_FILE, UNPACKED, SourceInfo, check_source, load_source
 from cytoline.taxonomy import Taxonomy
 
 PHANTOM = "phantom"
@@ -43,7 +46,8 @@ def add(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="fields-coco, fields-voc, fields-csv-points, fields-plain or cells-folders; guessed if not given"
+            help="fields-coco, fields-voc, fields-csv-points, fields-plain, cells-folders, dicom or wsi-regions; "
+            "guessed if not given"
         ),
     ] = None,
     taxonomy: Annotated[
@@ -62,6 +66,9 @@ def add(
     images: Annotated[str | None, typer.Option(help="read only images below this folder of PATH")] = None,
     box_px: Annotated[float | None, typer.Option(help="fields-csv-points: side of the box round each point")] = None,
     cell_box_px: Annotated[float | None, typer.Option(help="cells-folders: side of the box round each nucleus")] = None,
+    regions: Annotated[str | None, typer.Option(help="wsi-regions: grid, geojson, or a CSV file below PATH")] = None,
+    region_px: Annotated[int | None, typer.Option(help="wsi-regions: side of a field of the grid")] = None,
+    region_mpp: Annotated[float | None, typer.Option(help="wsi-regions: microns per pixel of the fields")] = None,
     alias: Annotated[
         list[str] | None, typer.Option(help="LABEL=CLASS, LABEL= to leave such boxes out; may be repeated")
     ] = None,
@@ -90,11 +97,15 @@ def add(
         "images": images,
         "box_px": box_px,
         "cell_box_px": cell_box_px,
+        "regions": regions,
+        "region_px": region_px,
+        "region_mpp": region_mpp,
         "label_aliases": _aliases(alias or []),
     }
+    memo = Memo()
     info = understand(path, {key: value for key, value in given.items() if value is not None}, classes)
-    with worker_pool(ComputeParams.load()) as pool:
-        examined = examine(name, path, info, CollectParams.load(), Memo(), pool)
+    with worker_pool(ComputeParams.load()) as pool, unpacked_beside(memo) as unpack_to:
+        examined = examine(name, path, info, CollectParams.load(), memo, pool, unpack_to)
     console.print(preview(examined, classes))
     if list_refused:
         for note in examined.notes:
@@ -106,6 +117,14 @@ def add(
         console.print("nothing was kept")
         raise typer.Exit(1)
     _keep(console, examined, target, taxonomy, link, only)
+
+
+@contextmanager
+def unpacked_beside(memo: Memo) -> Iterator[Path]:
+    """A folder for frames and regions while they are looked at: where neither DVC nor git looks."""
+    memo.root.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="unpacked-", dir=memo.root.parent) as folder:
+        yield Path(folder)
 
 
 def understand(path: Path, given: dict[str, Any], taxonomy: Taxonomy) -> SourceInfo:
@@ -131,13 +150,15 @@ def preview(examined: Examined, taxonomy: Taxonomy) -> Table:
     rows = [
         ("kind", info.kind),
         ("organ, stain", f"{info.organ}, {info.stain}"),
-        ("microns per pixel", str(info.microns_per_pixel)),
+        ("microns per pixel", _scales(examined)),
         ("license, legal basis", f"{info.license}, {info.legal_basis}"),
         ("images", f"{len(examined.kept)}{_sizes(examined)}"),
         ("patients", f"{len(patients)} by {info.patient_id}{_per(patients)}"),
         ("slides", str(len({image.slide for image in examined.kept}))),
         ("boxes", _box_size(examined)),
     ]
+    if info.kind in UNPACKED:
+        rows.insert(5, ("  taken out of", f"{len({image.found.origin for image in examined.kept})} files"))
     counts = Counter(taxonomy.find(label) or label for label in examined.labels)
     for label in sorted(counts, key=lambda item: (item not in taxonomy.classes, -counts[item])):
         known = label if label in taxonomy.classes else f"{label} (not in the taxonomy {taxonomy.name})"
@@ -192,9 +213,13 @@ def _keep(console: Console, examined: Examined, target: Path, taxonomy: str | No
 
 
 def _bring(examined: Examined, target: Path, link: bool) -> None:
-    """The images, their annotations and licences; everything else stays where it is."""
+    """The images, their annotations and licences; everything else stays where it is.
+
+    Of what is unpacked only the files that gave something: a refused label of a slide is a name and nothing else.
+    """
     listing = examined.listing
-    names = sorted({*listing.images, *examined.used, *listing.notices})
+    images = () if examined.info.kind in UNPACKED else listing.images
+    names = sorted({*images, *examined.used, *listing.notices})
     target.parent.mkdir(parents=True, exist_ok=True)
     size = sum(listing.files[name].stat().st_size for name in names)
     free = shutil.disk_usage(target.parent).free
@@ -241,6 +266,14 @@ def _sizes(examined: Examined) -> str:
         return ""
     low, high = (f"{width} x {height}" for width, height in (sizes[0], sizes[-1]))
     return f", {low}" if len(sizes) == 1 else f", {low} to {high} ({len(sizes)} sizes)"
+
+
+def _scales(examined: Examined) -> str:
+    """What the source says, and what calibrated files say where they do."""
+    own = Counter(f"{image.found.mpp:.4g}" for image in examined.kept if image.found.mpp is not None)
+    said = str(examined.info.microns_per_pixel)
+    parts = [f"{scale} in {count} images" for scale, count in sorted(own.items())]
+    return "; ".join([*parts, f"else {said}"]) if parts else said
 
 
 def _per(patients: Counter[str]) -> str:

@@ -52,8 +52,9 @@ def jpeg_route(folder: Path) -> list[Figure]:
     """Our lossless rewrite of 1,000 files over one batch call of ``exiftool -all=``, in turn, medians."""
     photos, ours, theirs = folder / "photos", folder / "photos-ours", folder / "photos-exiftool"
     photos.mkdir()
+    fields = [purple_field(seed, (640, 480)) for seed in range(8)]
     for number in range(PHOTOS):
-        _, data = cv2.imencode(".jpg", purple_field(number % 8, (640, 480)), [cv2.IMWRITE_JPEG_QUALITY, 90])
+        _, data = cv2.imencode(".jpg", fields[number % len(fields)], [cv2.IMWRITE_JPEG_QUALITY, 90])
         (photos / f"{number:04d}.jpg").write_bytes(_with_comment(data.tobytes(), number))
     mine, other = [], []
     for number in range(ROUNDS):

@@ -14,7 +14,6 @@ from rich.table import Table
 
 from cytoline import atomic
 from cytoline.compute import ComputeParams, worker_pool
-from cytoline.crosswalk import Crosswalk
 from cytoline.deid import exiftool
 from cytoline.deid.folder import deidentify_folder
 from cytoline.deid.identity import Identity
@@ -92,7 +91,12 @@ def deidentify(
     if out.resolve().is_relative_to(path.resolve()):
         raise CytolineError("the result would lie inside the source", "name a folder elsewhere")
     params = AnonymizeParams.load()
-    names = Crosswalk.load() if params.pseudonyms == "random" else Pseudonyms(load_key())
+    if params.pseudonyms == "random":  # each worker would draw codes of its own
+        raise CytolineError(
+            "random pseudonyms are only for the pipeline's anonymize stage",
+            "set `anonymize.pseudonyms: keyed` in params.yaml for this command",
+        )
+    names = Pseudonyms(load_key())
     with atomic.rebuilt_folder(out) as fresh, worker_pool(ComputeParams.load()) as pool:
         made = deidentify_folder(path, fresh, Identity(names), params, pool, pixels=pixels)
     console = Console(highlight=False, markup=False)

@@ -69,7 +69,9 @@ def check(files: Sequence[Path]) -> dict[Path, list[Finding]]:
 
 def _ask(files: Sequence[Path]) -> dict[str, dict[str, object]]:
     """One call for many files; names go through an argument file, so that none is taken for an option."""
-    names = [str(file.absolute()) for file in files if "\n" not in str(file)]
+    # A pipe would never answer, and a link leads elsewhere.
+    plain = [file for file in files if file.is_file() and not file.is_symlink()]
+    names = [str(file.absolute()) for file in plain if "\n" not in str(file)]
     if not names:
         return {}
     command = ["exiftool", "-json", "-G1", "-a", "-u", "-ee", "-api", "LargeFileSupport=1", "-charset", "filename=utf8"]

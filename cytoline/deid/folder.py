@@ -23,6 +23,7 @@ from cytoline.deid.marks import find_marks
 from cytoline.deid.params import AnonymizeParams
 from cytoline.deid.polygon import Polygon
 from cytoline.deid.recreate import OUTCOME, Outcome, recreate
+from cytoline.errors import CytolineError
 from cytoline.images import RGB, UnreadableImage, probe
 from cytoline.progress import track
 
@@ -66,9 +67,10 @@ def deidentify_file(
     """Write ``out/name.*``, or say why not.  Whatever the file holds, nothing but its reason comes back."""
     if path.is_symlink() or not path.is_file():
         return Made("other", None, "link")
-    kind = kind_of(path, params)
     look = partial(_look, params=params) if pixels else None
+    kind: Kind = "other"
     try:
+        kind = kind_of(path, params)
         if kind == "dicom":
             target = out / f"{name}.dcm"
             limits = dicom.Limits(max_pixels=params.max_pixels, margin=params.margin)
@@ -83,13 +85,13 @@ def deidentify_file(
         return Made(kind, None, str(refusal.reason))
     except Unread:
         return Made(kind, None, "barcode_like")
+    except (PermissionError, FileNotFoundError):  # their messages name the file
+        return Made(kind, None, "no_permission")
 
 
 def kind_of(path: Path, params: AnonymizeParams) -> Kind:
     """By content, not by name."""
-    with path.open("rb") as handle:
-        head = handle.read(_MAGIC_AT + len(_MAGIC))
-    if head[_MAGIC_AT:] == _MAGIC:
+    if is_dicom(path):
         return "dicom"
     if slide.is_slide(path):
         return "slide"
@@ -98,6 +100,12 @@ def kind_of(path: Path, params: AnonymizeParams) -> Kind:
     except UnreadableImage as refusal:
         return "other" if refusal.reason in ("unknown_format", "empty") else "image"
     return "image"
+
+
+def is_dicom(path: Path) -> bool:
+    """By the mark behind the preamble."""
+    with path.open("rb") as handle:
+        return handle.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
 
 
 def _image(path: Path, out: Path, name: str, params: AnonymizeParams) -> Made:
@@ -126,13 +134,19 @@ def _checked(kind: Kind, target: Path, *, painted: bool) -> Made:
 
 def _look(rgb: RGB, params: AnonymizeParams) -> tuple[Polygon, ...]:
     hits = find_marks(rgb, params)
-    if hits.unread:
+    if hits.unread and not hits.all:  # it is asked again after painting: dense writing looks like a barcode until then
         raise Unread
     return hits.all
 
 
 def _files(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=unlistable):
         folders.sort()
-        for name in sorted(names):
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for name in sorted([*names, *links]):
             yield Path(folder) / name
+
+
+def unlistable(_: OSError) -> None:
+    """What cannot be listed cannot be vouched for; the system's own message would name it."""
+    raise CytolineError("a folder may not be listed", "make all folders readable, or leave it out")

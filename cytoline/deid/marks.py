@@ -23,6 +23,8 @@ from cytoline.deid.polygon import Polygon
 from cytoline.images import RGB
 
 SURE_SCORE, SURE_CHARACTERS = 0.9, 4
+PAIR_SCORE = 0.85
+"""For a read of two characters: crowded nuclei are read as 00, 30 or 89 with up to 0.72."""
 
 STRIP = 4
 """A picture longer than so many times its shorter side is a strip."""
@@ -89,7 +91,8 @@ def _on_ground(rgb: RGB) -> tuple[RGB, int, int]:
 def _is_writing(text: str, score: float, height: float, limit: float, least: float) -> bool:
     characters = sum(character.isalnum() for character in text)
     beyond_doubt = score >= SURE_SCORE and characters >= SURE_CHARACTERS
-    return beyond_doubt or (score >= least and characters >= 2 and height <= limit)
+    enough = max(least, PAIR_SCORE) if characters == 2 else least
+    return beyond_doubt or (score >= enough and characters >= 2 and height <= limit)
 
 
 def _height(box: Any) -> float:

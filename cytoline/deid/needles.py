@@ -65,13 +65,16 @@ class Needles:
 
 
 def _forms(text: str) -> Iterator[bytes]:
-    """An identifier as it may lie in a file, in lower case except where case carries the meaning."""
-    lower = text.lower()
-    for encoding in ("utf-8", "utf-16-le", "utf-16-be", "latin-1"):
-        yield lower.encode(encoding, "surrogateescape" if encoding == "utf-8" else "replace")
-    yield quote(text).lower().encode()
-    for cased in {text, text.upper(), text.title(), lower}:
+    """An identifier as it may lie in a file whose ASCII letters were made lower case (umlauts keep theirs)."""
+    for cased in {text, text.lower(), text.upper(), text.title()}:
         raw = cased.encode("utf-8", "surrogateescape")
+        for encoding in ("utf-16-le", "utf-16-be", "latin-1"):
+            try:
+                yield cased.encode(encoding).lower()
+            except UnicodeEncodeError:  # cannot lie in a file in this encoding
+                continue
+        yield raw.lower()
+        yield quote(raw).lower().encode()
         yield raw.hex().encode()
         yield from _base64(raw)
 

@@ -122,7 +122,8 @@ def _suspicion(
     rgb: RGB, mask: Mask, first: Hits, last: Hits, params: AnonymizeParams
 ) -> tuple[Reason | None, tuple[Polygon, ...]]:
     """Why a person must look at the painted picture, and where; ``mask`` is what one has painted over already."""
-    unread, remaining = outside(first.unread, mask), outside(last.all, mask)
+    # Of the last search: dense writing looks like a barcode until it is painted over.
+    unread, remaining = outside(last.unread, mask), outside(last.all, mask)
     if unread:
         return "barcode_like", unread + remaining
     if remaining:

@@ -15,19 +15,24 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-from cytoline.deid import exiftool
+from cytoline.deid import dicom, exiftool
 from cytoline.deid.accounting import account
 from cytoline.deid.finding import Finding
+from cytoline.deid.folder import is_dicom, unlistable
 from cytoline.deid.marks import find_marks
 from cytoline.deid.needles import Needles
 from cytoline.deid.params import AnonymizeParams
 from cytoline.deid.written import WRITTEN, check_written
-from cytoline.images import UnreadableImage, read_image
+from cytoline.images import RGB, UnreadableImage, read_image
 from cytoline.progress import track
 
 CODED_NAME = re.compile(r"[0-9a-f]{32}(\.(jpg|png|tif|tiff|dcm))?")
 """A pseudonym, with the ending of a format that we write."""
 FOLDERS = frozenset({"images"})
+KNOWN_ENDINGS = frozenset(
+    {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".svs", ".ndpi", ".bmp", ".webp", ".heic", ".dcm", ".txt"}
+)
+"""Others can be the end of a name."""
 LARGEST_SEARCH = 1 << 28
 """Bytes: larger files are accounted for, which is the stronger check, and not searched for known identifiers."""
 
@@ -74,6 +79,13 @@ def check_file(path: Path, needles: Needles, params: AnonymizeParams | None) -> 
     """One file's bytes and, with ``params``, its pixels; nothing that it holds can raise."""
     if path.is_symlink() or not path.is_file():
         return (Finding("file:link", "unsupported"),)
+    try:
+        return _check_readable(path, needles, params)
+    except OSError:  # its message names the file
+        return (Finding("file", "unsupported"),)
+
+
+def _check_readable(path: Path, needles: Needles, params: AnonymizeParams | None) -> tuple[Finding, ...]:
     found = set(_extended_attributes(path))
     if path.stat().st_size == 0:
         return tuple(sorted(found | {Finding("file", "damaged")}))
@@ -88,13 +100,23 @@ def check_file(path: Path, needles: Needles, params: AnonymizeParams | None) -> 
 
 def check_pixels(path: Path, params: AnonymizeParams) -> list[Finding]:
     """Writing and barcodes; a file whose pixels cannot be looked at is a finding, not a pass."""
+    found = set()
     try:
-        rgb = read_image(path, params.max_pixels)
-    except UnreadableImage:
-        return [Finding("pixels", "unsupported")]
-    hits = find_marks(rgb, params)
-    found = [Finding("pixels", "text")] if hits.texts else []
-    return found + ([Finding("pixels", "barcode")] if hits.barcodes or hits.unread else [])
+        for rgb in _pictures(path, params):
+            hits = find_marks(rgb, params)
+            found |= {Finding("pixels", "text")} if hits.texts else set()
+            found |= {Finding("pixels", "barcode")} if hits.barcodes or hits.unread else set()
+    except (UnreadableImage, dicom.CannotRecreate):
+        found.add(Finding("pixels", "unsupported"))
+    return sorted(found)
+
+
+def _pictures(path: Path, params: AnonymizeParams) -> Iterator[RGB]:
+    """Every frame of a DICOM file, or the one picture of another."""
+    if is_dicom(path):
+        yield from dicom.read_frames(path, dicom.Limits(max_pixels=params.max_pixels))
+    else:
+        yield read_image(path, params.max_pixels)
 
 
 def check_name(path: Path, root: Path) -> list[Finding]:
@@ -113,7 +135,7 @@ def shown_name(path: Path, root: Path) -> str:
     if not check_name(path, root):
         return path.name if path == root else path.relative_to(root).as_posix()
     suffix = path.suffix.lower()
-    return f"(name withheld){suffix if suffix.isascii() and len(suffix) <= 5 else ''}"
+    return f"(name withheld){suffix if suffix in KNOWN_ENDINGS else ''}"
 
 
 def withheld(checked: Sequence[Checked]) -> int:
@@ -141,13 +163,24 @@ def _extended_attributes(path: Path) -> Iterator[Finding]:
         yield Finding("file:attributes", "metadata")
 
 
+def _is_bare(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).is_symlink() or not any((folder / name).iterdir())
+    except OSError as error:
+        unlistable(error)
+        raise
+
+
 def _files(root: Path) -> Iterator[Path]:
     """Files below ``root`` in the order of their paths; links are given, not followed."""
     if root.is_symlink() or not root.is_dir():
         yield root
         return
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=unlistable):
         folders.sort()
-        links = [name for name in folders if (Path(folder) / name).is_symlink()]
-        for name in sorted([*names, *links]):
+        # Links to folders and folders with nothing in them have names, too.
+        bare = [
+            name for name in folders if (Path(folder) / name).is_symlink() or not any((Path(folder) / name).iterdir())
+        ]
+        for name in sorted([*names, *bare]):
             yield Path(folder) / name

@@ -8,7 +8,8 @@ from typing import Any
 from cytoline.sources.schema import SourceInfo
 
 _COMMENTS = {
-    "kind": "how the files are laid out: fields-coco, fields-voc, fields-csv-points, fields-plain, cells-folders",
+    "kind": "how the files are laid out: fields-coco, fields-voc, fields-csv-points, fields-plain, cells-folders,\n"
+    "dicom, wsi-regions",
     "organ": "cervix, thyroid, blood, ...; carried into the manifest",
     "stain": "papanicolaou, giemsa, ...; `unknown` if nobody knows",
     "microns_per_pixel": "a number above 0, or `unknown`",
@@ -24,6 +25,13 @@ _COMMENTS = {
     "box_px": "side in pixels of the square box put around each annotated point",
     "cell_box_px": "side in pixels of the square box put around each nucleus (or the middle of the picture)",
     "columns": "names of the table's columns where they are unusual: file, x, y, label, annotator",
+    "max_frames": "dicom: of a file with more frames, this many spread evenly are read",
+    "regions": "wsi-regions: `grid` over the tissue, `geojson` (QuPath's export beside each slide, same stem), or a\n"
+    "CSV file with the columns slide, x, y, w, h in pixels of the slide at full resolution",
+    "region_px": "side in pixels of a field of the grid",
+    "region_mpp": "microns per pixel of the pictures; without it as the slide is",
+    "region_class": "class of the QuPath annotations that are regions (as are those without one); others are cells",
+    "max_regions": "of a slide with more regions, this many spread evenly are read",
     "class_folder": "which folder of the path is the class: first or last",
 }
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from cytoline.errors import CytolineError
 from cytoline.sources.found import Reason
@@ -30,6 +31,9 @@ class Context:
     info: SourceInfo
     listing: Listing
     params: CollectParams
+    unpack_to: Path | None = None
+    """An empty folder for pictures that are made while the source is read."""
+    pool: Executor | None = None
 
     def shown(self, file: str) -> str:
         """How a file of the source is named in error messages."""
@@ -79,8 +83,9 @@ class Context:
             )
         return found
 
-    def locate(self, name: object, beside: str) -> tuple[str | None, Reason]:
-        """The listed image that an annotation file ``beside`` it calls ``name``, or None and why not."""
+    def locate(self, name: object, beside: str, among: Container[str] | None = None) -> tuple[str | None, Reason]:
+        """The listed image (or one ``among`` others) that a file ``beside`` it calls ``name``, or None and why not."""
+        among = self.listing.image_set if among is None else among
         if not isinstance(name, str) or not name.strip():
             return None, "bad_entry"
         plain = name.strip().replace("\\", "/")
@@ -89,6 +94,6 @@ class Context:
             return None, "path_outside"
         for folder in (self.info.images or "", PurePosixPath(beside).parent.as_posix(), ""):
             found = self.listing.find((PurePosixPath(folder) / path).as_posix())
-            if found is not None and found in self.listing.image_set:
+            if found is not None and found in among:
                 return found, "bad_entry"
         return None, "annotation_without_image"

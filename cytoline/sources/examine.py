@@ -14,6 +14,7 @@ from cytoline.sources.boxes import fit_all
 from cytoline.sources.coco import read_coco
 from cytoline.sources.context import Context
 from cytoline.sources.decode import VERDICT, DecodeLimits, judge
+from cytoline.sources.dicom import read_dicom
 from cytoline.sources.folders import read_cells, read_plain
 from cytoline.sources.found import Box, Found, Reading, Reason, Refusal, What
 from cytoline.sources.identity import identify
@@ -21,7 +22,9 @@ from cytoline.sources.listing import Listing, list_files
 from cytoline.sources.params import CollectParams
 from cytoline.sources.points import read_points
 from cytoline.sources.schema import EACH_FILE, SourceInfo
+from cytoline.sources.slides import read_slides
 from cytoline.sources.tables import MEGABYTE
+from cytoline.sources.unpack import POOL_FROM_BYTES
 from cytoline.sources.voc import read_voc
 
 READERS: dict[str, Callable[[Context], Reading]] = {
@@ -30,10 +33,9 @@ READERS: dict[str, Callable[[Context], Reading]] = {
     "fields-csv-points": read_points,
     "fields-plain": read_plain,
     "cells-folders": read_cells,
+    "dicom": read_dicom,
+    "wsi-regions": read_slides,
 }
-
-POOL_FROM_BYTES = 50 * MEGABYTE
-"""Below it, starting worker processes takes longer than decoding."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Examined:
     info: SourceInfo
     listing: Listing
     used: frozenset[str]
-    """Annotation files that were read."""
+    """Files other than images that were read."""
     kept: tuple[Kept, ...]
     notes: tuple[Refusal, ...]
     """Everything left out, and boxes that were cut (``clipped``), sorted."""
@@ -99,10 +101,15 @@ def examine(
     params: CollectParams,
     memo: Memo,
     pool: Executor | None = None,
+    unpack_to: Path | None = None,
 ) -> Examined:
-    """Read and judge the source in ``folder``.  ``pool`` is used if there is much to decode."""
-    context = Context(name, info, list_files(folder), params)
+    """Read and judge the source in ``folder``.  ``pool`` is used if there is much to decode.
+
+    ``unpack_to`` is an empty folder for frames and regions (dicom, wsi-regions); what is kept of them lies there.
+    """
+    context = Context(name, info, list_files(folder), params, unpack_to, pool)
     reading = READERS[info.kind](context)
+    context = replace(context, listing=context.listing.joined(reading.unpacked))
     state = _State([*context.listing.refused, *reading.refused])
     _unused_files(context, reading, state)
     kept = _distinct(info, _judged(context, reading, state, memo, pool), state)
@@ -151,7 +158,7 @@ def _judged(context: Context, reading: Reading, state: _State, memo: Memo, pool:
     total = 0
     for found in reading.found:
         size = context.listing.files[found.path].stat().st_size
-        who = identify(context.info, context.name, found.path, found.row)
+        who = identify(context.info, context.name, found.origin or found.path, found.row)
         if who is None:
             state.refuse(found, Refusal("file", found.path, "no_patient"))
         elif size > context.params.max_file_megabytes * MEGABYTE:

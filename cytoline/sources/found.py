@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, get_args
 
 from cytoline.manifest import BBox
 
 What = Literal["file", "entry", "box"]
-"""file: on disk; entry: an image that an annotation list names; box: one marked cell."""
+"""file: on disk; entry: an image that a list names, a frame, a region; box: one marked cell."""
 
 WHATS: tuple[What, ...] = get_args(What)
 
@@ -35,6 +36,16 @@ Reason = Literal[
     "no_annotation",
     "no_patient",
     "no_class_folder",
+    # slides and DICOM
+    "no_image",
+    "slide_label",
+    "not_readable",
+    "incomplete_slide",
+    "no_region",
+    "no_calibration",
+    "over_limit",
+    "bad_region",
+    "outside_slide",
     # annotations
     "bad_annotation",
     "annotation_without_image",
@@ -45,6 +56,8 @@ Reason = Literal[
     # boxes
     "image_refused",
     "not_a_box",
+    "no_area",
+    "outside_regions",
     "degenerate",
     "outside",
     "clipped",
@@ -64,7 +77,7 @@ MEANING: dict[Reason, str] = {
     "file_too_large": "file above collect.max_file_megabytes",
     "empty": "empty file",
     "unknown_format": "not an image in spite of its name",
-    "too_large": "more pixels than collect.max_megapixels",
+    "too_large": "more pixels than collect.max_megapixels (a slide's region: than 50 megapixels)",
     "truncated": "truncated or damaged image",
     "unsupported": "image of a form that is not read (several pages, floating point, turned TIFF)",
     "duplicate": "same bytes as another image of the source",
@@ -73,14 +86,25 @@ MEANING: dict[Reason, str] = {
     "no_annotation": "image without annotation",
     "no_patient": "patient_id (or slide_id) finds nothing",
     "no_class_folder": "not inside a class folder",
+    "no_image": "DICOM file without an image (report, plan, directory)",
+    "slide_label": "label, overview or thumbnail of a slide",
+    "not_readable": "coding or pixel format that is not read, or that its decoder refuses",
+    "incomplete_slide": "slide whose companion files are missing, may not be read or lie elsewhere",
+    "no_region": "slide without tissue, or without a marked region",
+    "no_calibration": "slide without microns per pixel, so region_mpp cannot be met",
+    "over_limit": "frame or region beyond max_frames or max_regions of source.yaml",
+    "bad_region": "region without four whole numbers",
+    "outside_slide": "region that reaches outside its slide",
     "bad_annotation": "annotation that cannot be read",
     "annotation_without_image": "annotation without its image",
     "path_outside": "annotation that points out of the source folder",
     "bad_entry": "list entry without a file name, or without exactly one list of cells",
-    "ambiguous": "several images could be meant, or several annotations mean one image",
-    "listed_twice": "image listed twice",
+    "ambiguous": "several images could be meant, or several annotations (or images) mean one image (or file)",
+    "listed_twice": "image or region listed twice",
     "image_refused": "box of a refused image",
     "not_a_box": "box without four finite numbers",
+    "no_area": "point or line, which has no box",
+    "outside_regions": "marked cell whose middle lies in no region that is read",
     "degenerate": "box less than a pixel wide or high",
     "outside": "box outside its image",
     "clipped": "box reaching over the edge, cut there and kept",
@@ -121,6 +145,12 @@ class Found:
     """Width and height that the annotation claims."""
     centre: tuple[float, float] | None = None
     """cells-folders: where the nucleus is."""
+    origin: str = ""
+    """The file that a frame or region was taken from: what tells patients apart, as ``path`` does else."""
+    mpp: float | None = None
+    """Microns per pixel, where the file itself is calibrated."""
+    labelled: bool | None = None
+    """Whether someone looked for cells; None where the kind says it."""
 
 
 @dataclass
@@ -130,13 +160,15 @@ class Reading:
     found: list[Found] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
-    """Annotation files that were read."""
+    """Files other than images that were read: annotations, and originals that frames or regions were taken from."""
     entries: int = 0
     boxes: int = 0
+    unpacked: dict[str, Path] = field(default_factory=dict)
+    """Pictures made of frames and regions, which count as files of the source while it is read."""
 
-    def refuse_entry(self, file: str, reason: Reason, detail: str = "", boxes: int = 0) -> None:
-        """Leave out an image that a list names, and its boxes with it."""
-        self.refused.append(Refusal("entry", file, reason, detail))
+    def refuse_entry(self, file: str, reason: Reason, detail: str = "", boxes: int = 0, count: int = 1) -> None:
+        """Leave out an image (or ``count``) that a list names or a file holds, and its boxes with it."""
+        self.refused.append(Refusal("entry", file, reason, detail, count))
         self.refuse_boxes(file, "image_refused", reason, boxes)
 
     def refuse_file(self, file: str, reason: Reason, detail: str = "", boxes: int = 0) -> None:

@@ -7,12 +7,16 @@ from pathlib import Path, PurePosixPath
 from statistics import median
 from typing import Any
 
+import openslide
+
 from cytoline.errors import CytolineError
 from cytoline.images import UnreadableImage, probe
 from cytoline.sources.context import USUAL_COLUMNS
+from cytoline.sources.dicom import is_dicom
 from cytoline.sources.folders import CELLS
 from cytoline.sources.listing import Listing
 from cytoline.sources.schema import COLUMN, EACH_FILE
+from cytoline.sources.slides import GEOJSON, GRID, SLIDE_SUFFIXES, TIFF_SUFFIXES
 from cytoline.sources.tables import columns_of, read_json, read_limited, read_rows
 from cytoline.taxonomy import Taxonomy
 
@@ -42,9 +46,14 @@ _MEGABYTES = 200
 
 def guess_kind(listing: Listing, taxonomy: Taxonomy) -> str:
     """The kind that the files look like.  Raises ``CytolineError`` where there is no image at all."""
+    if sum(map(is_dicom, listing.files.values())) > len(listing.images):
+        return "dicom"
+    if any(PurePosixPath(name).suffix.lower() in SLIDE_SUFFIXES for name in listing.files):
+        return "wsi-regions"
     if not listing.images:
         raise CytolineError(
-            "there are no images in this folder", "check the path (PNG, JPEG, TIFF, BMP, WebP are read)"
+            "there are no images in this folder",
+            "check the path (PNG, JPEG, TIFF, BMP, WebP, HEIC, DICOM and whole slides are read)",
         )
     suffixes = {PurePosixPath(name).suffix.lower() for name in listing.files}
     if ".xml" in suffixes:
@@ -55,7 +64,9 @@ def guess_kind(listing: Listing, taxonomy: Taxonomy) -> str:
     data = _only_json(listing)
     if isinstance(data, dict) and {"images", "annotations", "categories"} <= set(data):
         return "fields-coco"
-    return "fields-csv-points" if isinstance(data, list) or ".csv" in suffixes else "fields-plain"
+    if isinstance(data, list) or ".csv" in suffixes:
+        return "fields-csv-points"
+    return "wsi-regions" if all(_is_tiled(listing.files[name]) for name in listing.images) else "fields-plain"
 
 
 def guess_rest(kind: str, listing: Listing, taxonomy: Taxonomy) -> dict[str, Any]:
@@ -69,6 +80,11 @@ def guess_rest(kind: str, listing: Listing, taxonomy: Taxonomy) -> dict[str, Any
         "legal_basis": NOT_STATED,
         "patient_id": EACH_FILE,
     }
+    if kind == "dicom":
+        return values | {"patient_id": f"{COLUMN}PatientID", "slide_id": f"{COLUMN}SeriesInstanceUID"}
+    if kind == "wsi-regions":
+        marked = any(name.lower().endswith(".geojson") for name in listing.files)
+        return values | {"slide_id": EACH_FILE, "regions": GEOJSON if marked else GRID}
     if kind in ("cells-folders", "fields-csv-points"):
         columns = {name.casefold(): name for name in _columns(kind, listing)}
         found = next((columns[name] for name in PATIENT_COLUMNS if name in columns), None)
@@ -78,6 +94,16 @@ def guess_rest(kind: str, listing: Listing, taxonomy: Taxonomy) -> dict[str, Any
             if all(any(name in columns for name in USUAL_COLUMNS[axis]) for axis in "xy"):
                 values["cell_box_px"] = _cell_box(listing)
     return values
+
+
+def _is_tiled(path: Path) -> bool:
+    """A tiled TIFF, which no camera writes.  OpenSlide would also take a JPEG or PNG for part of some slide."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return False
+    try:
+        return openslide.OpenSlide.detect_format(path) is not None
+    except (openslide.OpenSlideError, OSError):
+        return False
 
 
 def _only_json(listing: Listing) -> Any:

@@ -6,8 +6,8 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -58,6 +58,10 @@ class Listing:
     def find(self, name: str) -> str | None:
         """The listed file that ``name`` means; accents written in two ways are the same."""
         return name if name in self.files else self._composed.get(unicodedata.normalize("NFC", name))
+
+    def joined(self, pictures: Mapping[str, Path]) -> Listing:
+        """This listing with pictures that were taken out of its files and lie elsewhere."""
+        return replace(self, files=dict(sorted({**self.files, **pictures}.items())))
 
     def below(self, folder: str | None, names: list[str]) -> list[str]:
         """Those of ``names`` that lie below ``folder`` (all where it is None)."""

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cytoline.errors import CytolineError
 
@@ -24,11 +24,8 @@ Kind = Literal[
     "wsi-regions",
 ]
 
-NOT_YET = {
-    "dicom": "export the fields as PNG or TIFF and use fields-plain, fields-coco or fields-voc",
-    "wsi-regions": "export the regions of interest as PNG or TIFF and use fields-coco, fields-voc or fields-plain",
-}
-"""Kinds that are refused by name, and what to do instead."""
+UNPACKED: tuple[Kind, ...] = ("dicom", "wsi-regions")
+"""Kinds whose files hold images that are taken out of them while the source is read."""
 
 EACH_FILE = "each-file"
 COLUMN = "column:"
@@ -43,6 +40,12 @@ _ONLY_FOR: dict[str, tuple[Kind, ...]] = {
     "columns": ("fields-csv-points", "cells-folders"),
     "class_folder": ("cells-folders",),
     "phantom": ("phantom",),
+    "max_frames": ("dicom",),
+    "regions": ("wsi-regions",),
+    "region_px": ("wsi-regions",),
+    "region_mpp": ("wsi-regions",),
+    "region_class": ("wsi-regions",),
+    "max_regions": ("wsi-regions",),
 }
 
 
@@ -65,8 +68,17 @@ def _rule(text: str) -> str:
     return text
 
 
+def _regions(text: str) -> str:
+    if text in ("grid", "geojson"):
+        return text
+    if not text.lower().endswith(".csv"):
+        raise ValueError("expected `grid`, `geojson` or the name of a CSV file below this folder")
+    return _inside(text)
+
+
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Below = Annotated[str, AfterValidator(_inside)]
+Regions = Annotated[str, Field(max_length=500), AfterValidator(_regions)]
 Rule = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_rule)]
 Pixels = Annotated[float, Field(gt=0, le=100_000)]
 
@@ -108,13 +120,15 @@ class SourceInfo(BaseModel):
     columns: Columns = Columns()
     class_folder: Literal["first", "last"] = "first"
     phantom: dict[str, Any] | None = None
-
-    @field_validator("kind", mode="before")
-    @classmethod
-    def _supported(cls, kind: object) -> object:
-        if isinstance(kind, str) and kind in NOT_YET:
-            raise ValueError(f"{kind} cannot be read yet; {NOT_YET[kind]}")
-        return kind
+    max_frames: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """dicom: of a file with more, this many spread evenly."""
+    regions: Regions = "grid"
+    """wsi-regions: ``grid``, ``geojson``, or a CSV file below this folder."""
+    region_px: Annotated[int, Field(ge=16, le=20_000)] = 1024
+    region_mpp: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    """Microns per pixel of the pictures; without it those of the slide."""
+    region_class: Text = "Region"
+    max_regions: Annotated[int, Field(ge=1, le=10_000)] = 200
 
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:

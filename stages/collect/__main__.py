@@ -105,8 +105,10 @@ def main(
 def _collect(
     name: str, folder: Path, info: SourceInfo, params: CollectParams, images: Path, pool: Executor
 ) -> Examined:
-    with opened(folder, info) as (place, readable):
-        source = examine(name, place, readable, params, Memo(), pool)
+    # Beside the images, so that what is kept can be linked; gone before the store takes its place.
+    unpacked = TemporaryDirectory(prefix=".unpacked-", dir=images.parent)
+    with unpacked as unpack_to, opened(folder, info) as (place, readable):
+        source = examine(name, place, readable, params, Memo(), pool, Path(unpack_to))
         write_images(source, images)
     return source
 

@@ -40,14 +40,14 @@ def to_record(source: Examined, image: Kept, taxonomy: Taxonomy) -> Record:
         sha256=image.sha256,
         width=image.width,
         height=image.height,
-        mpp=source.info.mpp,
+        mpp=source.info.mpp if image.found.mpp is None else image.found.mpp,
         patient=image.patient,
         slide=image.slide,
         source=source.name,
         organ=source.info.organ,
         stain=source.info.stain,
         role="cell" if source.info.kind == "cells-folders" else "field",
-        labelled=source.info.kind != "fields-plain",
+        labelled=source.info.kind != "fields-plain" if image.found.labelled is None else image.found.labelled,
         annotations=tuple(boxes),
     )
 

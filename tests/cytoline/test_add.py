@@ -18,6 +18,7 @@ from cytoline.errors import CytolineError
 from cytoline.registration import all_or_nothing, list_source, track_with_dvc
 from cytoline.sources.schema import load_source
 from tests.planted_sources import SHARED, bytes_below, picture, project, voc
+from tests.planted_unpacked import dicom, frame, geojson, shape, slide, tissue
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(add)
@@ -120,7 +121,8 @@ def test_nothing_is_kept_where_it_cannot_be_used(place: Path, delivery: Path, tm
     for arguments, said in (
         ((delivery, "--name", "new", "--taxonomy", "blood"), "labels outside the taxonomy 'blood': 'NILM' x2"),
         ((delivery, "--name", "../new"), "cannot name a source"),
-        ((delivery, "--name", "new", "--kind", "dicom"), "dicom cannot be read yet"),
+        ((delivery, "--name", "new", "--kind", "dicom"), "not one image"),
+        ((delivery, "--name", "new", "--regions", "grid"), "is only for wsi-regions"),
         ((delivery, "--name", "new", "--kind", "fields-yolo"), "`kind`"),
         ((delivery, "--name", "new", "--mpp", "half"), "expected a number above 0"),
         ((delivery, "--name", "new", "--patient-id", "x"), "with a group"),
@@ -207,6 +209,40 @@ def test_params_keep_their_comments(tmp_path: Path) -> None:
     assert yaml.safe_load(changed)["collect"] == {"sources": ["phantom", "new"], "x": "q"}
     for comment in ("# head", "# classes", "# why", "# built in"):
         assert comment in changed
+
+
+def test_dicom_is_known_by_its_mark_and_counted_by_frame(place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ward"
+    dicom(folder / "S1" / "IM1", [frame(1), frame(2)], "ANNA-1", "1.2.3")
+    dicom(folder / "S2" / "IM1", [frame(3)], "BERTA-2", "1.2.4")
+    dicom(folder / "S2" / "LABEL", [frame(4)], "BERTA-2", "1.2.4", SpecimenLabelInImage="YES")
+    said = call(folder, "--name", "ward")
+    assert sorted(bytes_below(Path("data/incoming/ward"))) == ["S1/IM1", "S2/IM1", "source.yaml"]
+    about = load_source(Path("data/incoming/ward"))
+    assert (about.kind, about.patient_id, about.slide_id) == (
+        "dicom",
+        "column:PatientID",
+        "column:SeriesInstanceUID",
+    )
+    for words in ("0.25 in 3 images; else unknown", "2 by column:PatientID", "label, overview", "2 files"):
+        assert words in said
+    assert "ANNA" not in said
+    assert not list(Path(".cytoline").glob("unpacked-*"))
+
+
+def test_slides_are_known_and_their_regions_counted(place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "slides"
+    slide(folder / "a.tif", tissue())
+    said = call(folder, "--name", "grid", "--region-px", "64")
+    assert "images" in said
+    about = load_source(Path("data/incoming/grid"))
+    assert (about.kind, about.regions, about.region_px, about.slide_id) == ("wsi-regions", "grid", 64, "each-file")
+    assert sorted(bytes_below(Path("data/incoming/grid"))) == ["a.tif", "source.yaml"]
+    geojson(folder / "a.geojson", [shape(64, 64, 100, 80), shape(70, 70, 20, 20, "ASC-H")])
+    said = call(folder, "--name", "marked")
+    assert "HSIL" in said
+    assert load_source(Path("data/incoming/marked")).regions == "geojson"
+    assert sorted(bytes_below(Path("data/incoming/marked"))) == ["a.geojson", "a.tif", "source.yaml"]
 
 
 @pytest.mark.needs_shared

@@ -44,8 +44,8 @@ from tests.planted_sources import (
     [
         ({"organ": None}, "`organ`"),
         ({"kind": "fields-yolo"}, "`kind`"),
-        ({"kind": "dicom"}, "dicom cannot be read yet; export the fields"),
-        ({"kind": "wsi-regions"}, "wsi-regions cannot be read yet; export the regions"),
+        ({"kind": "wsi-regions", "regions": "all"}, "`regions`: expected `grid`, `geojson` or the name of a CSV file"),
+        ({"max_frames": 3}, "`max_frames` is only for dicom"),
         ({"microns_per_pixel": 0}, "`microns_per_pixel`: expected a number above 0, or `unknown`"),
         ({"microns_per_pixel": "dunno"}, "`microns_per_pixel`: expected a number above 0, or `unknown`"),
         ({"patient_id": "(unclosed"}, "`patient_id`: expected `each-file`, `column:NAME` or a regular expression"),

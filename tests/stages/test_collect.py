@@ -192,7 +192,7 @@ def test_listed_and_unlisted_sources(place: Path, capsys: pytest.CaptureFixture[
     [
         (None, "data/incoming/good/source.yaml is missing"),
         ("kind: fields-coco\n", "data/incoming/good/source.yaml: `organ` is missing"),
-        (json.dumps({**FULL, "kind": "dicom"}), "dicom cannot be read yet"),
+        (json.dumps({**FULL, "kind": "wsi-regions", "regions": "x"}), "`regions`: expected `grid`, `geojson`"),
     ],
 )
 def test_a_source_without_a_valid_source_yaml_stops_collect(place: Path, text: str | None, said: str) -> None:
