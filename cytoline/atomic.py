@@ -45,8 +45,8 @@ def rebuilt_folder(path: Path) -> Iterator[Path]:
     for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * _HEX}.tmp"):
         _remove(left)
     temporary, old = _beside(path), _beside(path)
-    temporary.mkdir()
     try:
+        temporary.mkdir()  # inside: an interrupt right behind it must clean up, too
         yield temporary
         if path.exists() or path.is_symlink():
             path.replace(old)

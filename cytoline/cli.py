@@ -7,6 +7,7 @@ import typer
 from cytoline.add import add
 from cytoline.command import run_app
 from cytoline.deid.command import deidentify, verify_deid
+from cytoline.deid.review.command import review
 from cytoline.doctor import doctor
 from cytoline.gate.command import gate
 from cytoline.predict import predict
@@ -23,6 +24,7 @@ app.command()(deidentify)
 app.command()(doctor)
 app.command()(gate)
 app.command()(predict)
+app.command()(review)
 app.command("verify-deid")(verify_deid)
 
 

@@ -1,26 +1,23 @@
 """The audit log: what was done to each image, in a closed vocabulary, each line bound to the one before it.
 
-Codes, counts and enumerated words only: no text that was read, no path, no time, no part of a value.  Changing,
-removing or reordering a line breaks the chain from there on.
+Codes, counts and enumerated words only: no text that was read, no path, no part of a value, and no time but that of a
+reviewer's decision.  Changing, removing or reordering a line breaks the chain from there on.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from cytoline import atomic
+from cytoline.deid.review.chain import chained, unchained
+from cytoline.deid.review.decisions import Decision, Handle, Pseudonym, Stated, Time
 from cytoline.errors import CytolineError
-from cytoline.manifest import json_line
 
 AUDIT = "audit.jsonl"
-GENESIS = "0" * 64
-"""What the first line gives as the hash of the one before it."""
 
 Reason = Literal[
     "unreadable",
@@ -29,11 +26,14 @@ Reason = Literal[
     "size_differs",
     "text_remains",  # found again after every round of painting
     "barcode_like",  # black on white, restless, rectangular: nobody can read it, and it may be a barcode
+    "doubtful_text",  # weak hits, where ``anonymize.review`` wants a person to look at them
     "check_failed",
 ]
 """Why an image is kept back."""
 
-Pseudonym = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+RELEASABLE: frozenset[Reason] = frozenset({"text_remains", "barcode_like", "doubtful_text"})
+"""Suspicions that a person may set aside.  What cannot be read or checked can only be rejected."""
+
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 Count = Annotated[int, Field(ge=0)]
 
@@ -77,6 +77,27 @@ class KeptBack(_Event):
     reason: Reason
 
 
+class Released(_Event):
+    """Beside the line of an image in data/clean: a person let it out, as it was found or with regions painted over."""
+
+    event: Literal["released"] = "released"
+    image: Pseudonym
+    decision: Literal["release", "redact"]
+    reviewer: Handle
+    reason: Stated
+    time: Time
+
+
+class Rejected(_Event):
+    """An image that is nowhere any more."""
+
+    event: Literal["rejected"] = "rejected"
+    image: Pseudonym
+    reviewer: Handle
+    reason: Stated
+    time: Time
+
+
 class Ended(_Event):
     """The balance; ``rejected`` is what a reviewer decided to drop for good."""
 
@@ -88,36 +109,31 @@ class Ended(_Event):
     rejected: Count
 
 
-Event = Annotated[Begun | Passed | KeptBack | Ended, Field(discriminator="event")]
-_EVENT: TypeAdapter[Begun | Passed | KeptBack | Ended] = TypeAdapter(Event)
+Event = Begun | Passed | KeptBack | Released | Rejected | Ended
+_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 
-def write_audit(path: Path, events: Sequence[_Event]) -> None:
+def write_audit(path: Path, events: Sequence[Event]) -> None:
     """Write the chain: every line holds the SHA-256 of the line before it."""
-    lines, previous = [], GENESIS
-    for event in events:
-        line = json_line({**event.model_dump(mode="json"), "prev": previous})
-        previous = hashlib.sha256(line.encode()).hexdigest()
-        lines.append(line)
-    atomic.write_text(path, "".join(lines))
+    atomic.write_text(path, chained(events))
 
 
-def read_audit(path: Path) -> list[Begun | Passed | KeptBack | Ended]:
+def read_audit(path: Path) -> list[Event]:
     """Check schema and chain.  Raises ``CytolineError`` naming the first line that does not fit."""
-    events, previous = [], GENESIS
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), start=1):
-        try:
-            fields = json.loads(line)
-            fits = fields.pop("prev") == previous
-            events.append(_EVENT.validate_python(fields))
-        except (ValueError, KeyError, AttributeError, ValidationError):
-            fits = False
-        if not fits:
-            raise CytolineError(
-                f"{path.name}: line {number} is not what was written",
-                "find out who changed it; `dvc checkout` restores",
-            )
-        previous = hashlib.sha256(line.encode()).hexdigest()
+    events = unchained(path, _EVENT.validate_json, "find out who changed it; `dvc checkout` restores")
     if not events or not isinstance(events[-1], Ended):
         raise CytolineError(f"{path.name}: the end is missing", "find out who cut it; `dvc checkout` restores")
     return events
+
+
+def log_entry(decision: Decision) -> Released | Rejected:
+    """What the log says of a decision that was carried out."""
+    if decision.decision == "reject":
+        return Rejected(image=decision.image, reviewer=decision.reviewer, reason=decision.reason, time=decision.time)
+    return Released(
+        image=decision.image,
+        decision=decision.decision,
+        reviewer=decision.reviewer,
+        reason=decision.reason,
+        time=decision.time,
+    )

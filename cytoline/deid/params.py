@@ -19,6 +19,7 @@ class AnonymizeParams(Params, prefix="anonymize"):
     text_score: Annotated[float, Field(gt=0, le=1)]
     text_max_height: Annotated[float, Field(gt=0, le=1)]
     margin: Annotated[int, Field(ge=0, le=256)]
+    review: bool
 
     @property
     def max_pixels(self) -> int:

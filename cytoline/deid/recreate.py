@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,8 @@ from cytoline.deid.orientation import UPRIGHT, read_orientation, turn_pixels
 from cytoline.deid.painting import Mask, mask_of, paint
 from cytoline.deid.params import AnonymizeParams
 from cytoline.deid.polygon import Polygon
+from cytoline.deid.review.decisions import Ruling, corners
+from cytoline.deid.review.suspects import outside, weak_text
 from cytoline.images import RGB, UnreadableImage, png_bytes, probe, read_image
 
 OUTCOME = "outcome.json"
@@ -31,6 +34,8 @@ class Outcome(BaseModel):
     file: Literal["image.jpg", "image.png"] | None = None
     """Name of the result beside this; None if the original must be kept back."""
     reason: Reason | None = None
+    regions: tuple[Polygon, ...] = ()
+    """Where the reason lies, on the turned picture."""
     route: Literal["jpeg_rewrite", "png_anew"] | None = None
     orientation: int = UPRIGHT
     width: int = 0
@@ -42,8 +47,29 @@ class Outcome(BaseModel):
     doubtful: int = 0
 
 
+@dataclass(frozen=True)
+class _Searched:
+    """The picture after painting, how it was painted, and what is still suspected in it."""
+
+    rgb: RGB
+    rounds: tuple[tuple[Polygon, ...], ...]
+    first: Hits
+    reason: Reason | None
+    regions: tuple[Polygon, ...]
+
+
 def recreate(raw: Path, width: int, height: int, params: AnonymizeParams) -> dict[str, bytes]:
-    """Files ``outcome.json`` and, unless it names a reason, the image."""
+    """Files ``outcome.json`` and, unless it names a reason, the image.  Nobody has looked at it."""
+    return recreate_ruled(raw, width, height, None, params)
+
+
+def recreate_ruled(
+    raw: Path, width: int, height: int, ruling: Ruling | None, params: AnonymizeParams
+) -> dict[str, bytes]:
+    """The same under a reviewer's ruling, which sets suspicions aside and nothing else.
+
+    What cannot be read, has another size than collected or fails the account of its bytes is kept back all the same.
+    """
     try:
         content = raw.read_bytes()
         _, _, kind = probe(content, params.max_pixels)
@@ -53,22 +79,19 @@ def recreate(raw: Path, width: int, height: int, params: AnonymizeParams) -> dic
     if stored.shape[:2] != (height, width):
         return _kept_back("size_differs")
     orientation = read_orientation(content)
-    upright = turn_pixels(stored, orientation)
-    painted, rounds, first, last = _paint_all(upright, params)
-    if painted is None:
-        return _kept_back("text_remains")
-    if last.unread:  # of the last search: dense writing looks like a barcode until it is painted over
-        return _kept_back("barcode_like")
+    searched = _search(turn_pixels(stored, orientation), ruling or Ruling(), params)
+    if searched.reason is not None:
+        return _kept_back(searched.reason, searched.regions)
     outcome = Outcome(
         orientation=orientation,
-        width=upright.shape[1],
-        height=upright.shape[0],
-        painted=tuple(rounds),
-        texts=len(first.texts),
-        barcodes=len(first.barcodes),
-        doubtful=first.doubtful,
+        width=searched.rgb.shape[1],
+        height=searched.rgb.shape[0],
+        painted=searched.rounds,
+        texts=len(searched.first.texts),
+        barcodes=len(searched.first.barcodes),
+        doubtful=searched.first.doubtful,
     )
-    return _written(content if kind in ("JPEG", "MPO") else None, painted, outcome)
+    return _written(content if kind in ("JPEG", "MPO") else None, searched.rgb, outcome)
 
 
 def painted_mask(outcome: Outcome, margin: int) -> Mask:
@@ -77,17 +100,39 @@ def painted_mask(outcome: Outcome, margin: int) -> Mask:
     return mask_of(polygons, (outcome.width, outcome.height), margin)
 
 
-def _paint_all(rgb: RGB, params: AnonymizeParams) -> tuple[RGB | None, list[tuple[Polygon, ...]], Hits, Hits]:
-    """Search, paint, and search the result again until nothing is found; what was found first and last."""
-    rounds: list[tuple[Polygon, ...]] = []
+def _search(rgb: RGB, ruling: Ruling, params: AnonymizeParams) -> _Searched:
+    """Paint what a reviewer marked; search, paint, and search the result again until nothing is found."""
+    size = (rgb.shape[1], rgb.shape[0])
+    marked = tuple(corners(box) for box in ruling.regions)
+    rounds = [marked] if marked else []
+    mask = mask_of(marked, size, params.margin)
+    rgb = paint(rgb, mask) if marked else rgb
     first = hits = find_marks(rgb, params)
     for _ in range(ATTEMPTS):
         if not hits.all:
-            return rgb, rounds, first, hits
+            break
         rounds.append(hits.all)
-        rgb = paint(rgb, mask_of(hits.all, (rgb.shape[1], rgb.shape[0]), params.margin))
+        rgb = paint(rgb, mask_of(hits.all, size, params.margin))
         hits = find_marks(rgb, params)
-    return None, rounds, first, hits
+    reason, regions = (None, ()) if ruling.release else _suspicion(rgb, mask, first, hits, params)
+    return _Searched(rgb, tuple(rounds), first, reason, regions)
+
+
+def _suspicion(
+    rgb: RGB, mask: Mask, first: Hits, last: Hits, params: AnonymizeParams
+) -> tuple[Reason | None, tuple[Polygon, ...]]:
+    """Why a person must look at the painted picture, and where; ``mask`` is what one has painted over already."""
+    # Of the last search: dense writing looks like a barcode until it is painted over.
+    unread, remaining = outside(last.unread, mask), outside(last.all, mask)
+    if unread:
+        return "barcode_like", unread + remaining
+    if remaining:
+        return "text_remains", remaining
+    if not params.review or not first.doubtful:
+        return None, ()
+    weak = outside(weak_text(rgb, params), mask)
+    # A reviewer who painted something has seen the picture: only what can be pointed at is asked about again.
+    return (None, ()) if mask.any() and not weak else ("doubtful_text", weak)
 
 
 def _written(source: bytes | None, rgb: RGB, outcome: Outcome) -> dict[str, bytes]:
@@ -119,8 +164,8 @@ def _rewritten(source: bytes, rgb: RGB) -> bytes | None:
     return plain
 
 
-def _kept_back(reason: Reason) -> dict[str, bytes]:
-    return {OUTCOME: _encoded(Outcome(reason=reason))}
+def _kept_back(reason: Reason, regions: tuple[Polygon, ...] = ()) -> dict[str, bytes]:
+    return {OUTCOME: _encoded(Outcome(reason=reason, regions=regions))}
 
 
 def _encoded(outcome: Outcome) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 
 from cytoline.deid.audit import read_audit
 from cytoline.deid.finding import Finding
+from cytoline.deid.review.decisions import DECISIONS, read_decisions
 from cytoline.errors import CytolineError
 from cytoline.manifest import Record, read_manifest
 
@@ -55,6 +56,11 @@ def _audit(path: Path) -> Iterator[Finding]:
     yield from ()
 
 
+def _decisions(path: Path) -> Iterator[Finding]:
+    read_decisions(path)
+    yield from ()
+
+
 def _summary(path: Path) -> Iterator[Finding]:
     if not _only_counts(json.loads(path.read_text(encoding="utf-8"))):
         yield Finding("text:summary.json", "value")
@@ -69,6 +75,7 @@ def _only_counts(value: Any) -> bool:
 WRITTEN: dict[str, Callable[[Path], Iterator[Finding]]] = {
     "manifest.jsonl": _manifest,
     "audit.jsonl": _audit,
+    DECISIONS: _decisions,
     "summary.json": _summary,
 }
 """Name -> check."""

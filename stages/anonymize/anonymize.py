@@ -1,145 +1,154 @@
-"""The run: every raw image through ``recreate``, the balance, the log, the folders."""
+"""The run: each raw image through ``recreate``, or where a reviewer sent it; the last check, the balance, the log."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cytoline import atomic
-from cytoline.deid.audit import AUDIT, Begun, Ended, KeptBack, Passed, write_audit
+from cytoline.deid.audit import Passed, Reason, Rejected, Released, log_entry
 from cytoline.deid.params import AnonymizeParams
-from cytoline.deid.recreate import OUTCOME, Outcome, recreate
+from cytoline.deid.polygon import Polygon
+from cytoline.deid.recreate import OUTCOME, Outcome, recreate_ruled
+from cytoline.deid.review.decisions import Decision
+from cytoline.deid.review.quarantine import IMAGES, Held, write_quarantine
 from cytoline.errors import CytolineError
 from cytoline.manifest import Record, json_line, write_manifest
 from cytoline.memo import Blob, Job, Memo
+from stages.anonymize.balance import Progress, balance, check_folders, write_log
+from stages.anonymize.proof import failing, known_names
 from stages.anonymize.records import Keys, clean_id, clean_record
 
-IMAGES = "images"
-QUARANTINE = "quarantine.jsonl"
 SUMMARY = "summary.json"
 
 
+@dataclass(frozen=True)
+class Folders:
+    """The raw store, and the two empty folders to fill."""
+
+    raw: Path
+    clean: Path
+    quarantine: Path
+
+
 @dataclass
-class Progress:
-    """What the run has made so far."""
+class Run:
+    """One run: where it works, what was decided, what it has made so far."""
 
-    records: list[Record] = field(default_factory=list)
-    kept_back: list[KeptBack] = field(default_factory=list)
-    passed: list[Passed] = field(default_factory=list)
+    folders: Folders
+    params: AnonymizeParams
+    keys: Keys
+    decisions: Mapping[str, Decision]
+    done: Progress = field(default_factory=Progress)
 
-    def events(self) -> list[Passed | KeptBack]:
-        """One for each image."""
-        return [*self.passed, *self.kept_back]
+    def name_of(self, record: Record) -> str:
+        """The image's pseudonym."""
+        return clean_id(record, self.keys.of(record.source))
+
+    def decision_on(self, record: Record) -> Decision | None:
+        """What holds about this image."""
+        return self.decisions.get(self.name_of(record))
+
+    def job(self, record: Record) -> Job:
+        """The work on one image.  Of a decision only its ruling counts: whoever made it, the pixels are the same."""
+        decision = self.decision_on(record)
+        ruling = None if decision is None else decision.ruling
+        return Job(record.image_id, (self.original(record), record.width, record.height, ruling))
+
+    def original(self, record: Record) -> Path:
+        """The raw image."""
+        path = self.folders.raw / IMAGES / record.file
+        if not path.is_file():
+            raise CytolineError(f"the raw image {record.file} is missing", "`dvc repro -f collect`")
+        return path
+
+    def settle(self, record: Record, blobs: Mapping[str, Blob]) -> None:
+        """Put one image where its outcome says."""
+        outcome = Outcome.model_validate_json(blobs[OUTCOME].read())
+        if outcome.file is None:
+            assert outcome.reason is not None
+            self.keep_back(record, outcome.reason, outcome.regions)
+        else:
+            self._pass(record, blobs[outcome.file], outcome)
+
+    def keep_back(self, record: Record, reason: Reason, regions: tuple[Polygon, ...] = ()) -> None:
+        """The original goes to the quarantine, under its pseudonym."""
+        path, name = self.original(record), self.name_of(record)
+        shutil.copyfile(path, self.folders.quarantine / IMAGES / (name + path.suffix))
+        self.done.held.append(Held(image_id=name, reason=reason, regions=regions))
+
+    def _pass(self, record: Record, blob: Blob, outcome: Outcome) -> None:
+        assert outcome.route is not None
+        sha256 = hashlib.sha256(blob.read()).hexdigest()
+        clean = clean_record(record, outcome, sha256, self.params.margin, self.keys.of(record.source))
+        blob.link(self.folders.clean / IMAGES / clean.file)
+        self.done.records.append(clean)
+        self.done.passed.append(
+            Passed(
+                event="redacted" if outcome.painted else "untouched",
+                image=clean.image_id,
+                route=outcome.route,
+                turned=outcome.orientation != 1,
+                texts=outcome.texts,
+                barcodes=outcome.barcodes,
+                doubtful=outcome.doubtful,
+                boxes=len(clean.annotations),
+                boxes_redacted=sum(item.redacted > 0 for item in clean.annotations),
+            )
+        )
+        decision = self.decision_on(record)
+        if decision is not None:
+            entry = log_entry(decision)
+            assert isinstance(entry, Released)
+            self.done.released.append(entry)
 
 
 def anonymize(
-    records: list[Record], raw: Path, out: Path, quarantine: Path, params: AnonymizeParams, keys: Keys, pool: Executor
+    records: list[Record],
+    folders: Folders,
+    params: AnonymizeParams,
+    keys: Keys,
+    pool: Executor,
+    decisions: Mapping[str, Decision],
 ) -> dict[str, Any]:
-    """Fill the empty folders ``out`` and ``quarantine``; gives the summary that it wrote."""
-    (out / IMAGES).mkdir()
-    (quarantine / IMAGES).mkdir()
-    originals = {record.image_id: _original(record, raw) for record in records}
-    jobs = [Job(item.image_id, (originals[item.image_id], item.width, item.height)) for item in records]
-    done = Progress()
-    results = Memo().map(recreate, jobs, params, description="de-identifying", pool=pool)
-    for record, (job, blobs) in zip(records, results, strict=True):
-        outcome = Outcome.model_validate_json(blobs[OUTCOME].read())
-        if outcome.file is None:
-            _keep_back(record, originals[job.name], outcome, quarantine, keys, done)
-        else:
-            _pass(record, blobs[outcome.file], outcome, out, params, keys, done)
-    summary = _balance(len(records), done)
-    write_manifest(out, done.records)
-    _write_log(out, keys, summary, done)
-    rows = sorted(done.kept_back, key=lambda item: item.image)
-    listed = "".join(json_line({"image_id": item.image, "reason": item.reason}) for item in rows)
-    atomic.write_text(quarantine / QUARANTINE, listed)
-    atomic.write_text(out / SUMMARY, json_line(summary))
+    """Fill the empty folders; gives the summary that it wrote."""
+    (folders.clean / IMAGES).mkdir()
+    (folders.quarantine / IMAGES).mkdir()
+    run = Run(folders, params, keys, decisions)
+    names = {run.name_of(record): record for record in records}
+    rejected = [log_entry(decisions[name]) for name in names if _is_rejected(decisions.get(name))]
+    run.done.rejected = [entry for entry in rejected if isinstance(entry, Rejected)]
+    wanted = [record for record in records if not _is_rejected(run.decision_on(record))]
+    jobs = [run.job(record) for record in wanted]
+    results = Memo().map(recreate_ruled, jobs, params, description="de-identifying", pool=pool)
+    for record, (_, blobs) in zip(wanted, results, strict=True):
+        run.settle(record, blobs)
+    _check_by_other_means(run, names, pool)
+    done = run.done
+    summary = balance([run.name_of(record) for record in records], done, len(set(decisions) - set(names)))
+    check_folders(folders.clean, folders.quarantine, done)
+    write_manifest(folders.clean, done.records)
+    write_log(folders.clean, keys, summary, done)
+    write_quarantine(folders.quarantine, done.held)
+    atomic.write_text(folders.clean / SUMMARY, json_line(summary))
     return summary
 
 
-def _original(record: Record, raw: Path) -> Path:
-    path = raw / IMAGES / record.file
-    if not path.is_file():
-        raise CytolineError(f"the raw image {record.file} is missing", "`dvc repro -f collect`")
-    return path
+def _is_rejected(decision: Decision | None) -> bool:
+    return decision is not None and decision.decision == "reject"
 
 
-def _keep_back(record: Record, path: Path, outcome: Outcome, quarantine: Path, keys: Keys, done: Progress) -> None:
-    assert outcome.reason is not None
-    name = clean_id(record, keys.of(record.source))
-    shutil.copyfile(path, quarantine / IMAGES / (name + path.suffix))
-    done.kept_back.append(KeptBack(image=name, reason=outcome.reason))
-
-
-def _pass(
-    record: Record, blob: Blob, outcome: Outcome, out: Path, params: AnonymizeParams, keys: Keys, done: Progress
-) -> None:
-    assert outcome.route is not None
-    sha256 = hashlib.sha256(blob.read()).hexdigest()
-    clean = clean_record(record, outcome, sha256, params.margin, keys.of(record.source))
-    blob.link(out / IMAGES / clean.file)
-    done.records.append(clean)
-    done.passed.append(
-        Passed(
-            event="redacted" if outcome.painted else "untouched",
-            image=clean.image_id,
-            route=outcome.route,
-            turned=outcome.orientation != 1,
-            texts=outcome.texts,
-            barcodes=outcome.barcodes,
-            doubtful=outcome.doubtful,
-            boxes=len(clean.annotations),
-            boxes_redacted=sum(item.redacted > 0 for item in clean.annotations),
-        )
-    )
-
-
-def _balance(came_in: int, done: Progress) -> dict[str, Any]:
-    """The totals; in = untouched + redacted + quarantined + rejected, or a defect of ours."""
-    events = Counter(item.event for item in done.passed)
-    summary = {
-        "images": {
-            "in": came_in,
-            "untouched": events["untouched"],
-            "redacted": events["redacted"],
-            "quarantined": len(done.kept_back),
-            "rejected": 0,
-        },
-        "routes": dict(sorted(Counter(item.route for item in done.passed).items())),
-        "turned": sum(item.turned for item in done.passed),
-        "texts_painted_over": sum(item.texts for item in done.passed),
-        "barcodes_painted_over": sum(item.barcodes for item in done.passed),
-        "doubtful_text_let_pass": sum(item.doubtful for item in done.passed),
-        "boxes": sum(item.boxes for item in done.passed),
-        "boxes_redacted": sum(item.boxes_redacted for item in done.passed),
-        "patients": len({item.patient for item in done.records}),
-        "quarantine_reasons": dict(sorted(Counter(item.reason for item in done.kept_back).items())),
-    }
-    names = {item.image for item in done.events()}
-    if came_in != len(done.passed) + len(done.kept_back) or came_in != len(names):
-        raise RuntimeError(f"{came_in} images came in, {len(names)} are accounted for")
-    return summary
-
-
-def _write_log(out: Path, keys: Keys, summary: dict[str, Any], done: Progress) -> None:
-    begun = Begun(
-        mode="random" if keys.crosswalk is not None else "keyed",
-        private_key=keys.private.key_id if keys.private else None,
-        synthetic_key=keys.synthetic.key_id if keys.synthetic else None,
-    )
-    images = summary["images"]
-    ended = Ended(
-        came_in=images["in"],
-        untouched=images["untouched"],
-        redacted=images["redacted"],
-        quarantined=images["quarantined"],
-        rejected=images["rejected"],
-    )
-    between = sorted(done.events(), key=lambda item: item.image)
-    write_audit(out / AUDIT, [begun, *between, ended])
+def _check_by_other_means(run: Run, names: Mapping[str, Record], pool: Executor) -> None:
+    """What fails here had passed our own account: it is taken back out."""
+    files = {run.folders.clean / IMAGES / record.file: record for record in run.done.records}
+    failed = failing(files, known_names(names.values()), pool)
+    run.done.withdraw(failed)
+    for path, clean in files.items():
+        if clean.image_id in failed:
+            path.unlink()
+            run.keep_back(names[clean.image_id], "check_failed")

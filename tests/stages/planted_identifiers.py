@@ -24,6 +24,7 @@ PARAMS = AnonymizeParams(
     text_score=0.5,
     text_max_height=0.2,
     margin=6,
+    review=False,
 )
 PROJECT = Path(__file__).parents[2]
 SHARED = PROJECT.parent / "shared" / "data"

@@ -1,0 +1,1 @@
+"""What a person decides about images that were kept back: recorded, bound in a chain, carried out by the next run."""
