@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cytoline.add import add
+from cytoline.audit.command import app as audit_app
 from cytoline.command import run_app
 from cytoline.deid.command import deidentify, verify_deid
 from cytoline.deid.review.command import review
@@ -26,6 +27,7 @@ app.command()(gate)
 app.command()(predict)
 app.command()(review)
 app.command("verify-deid")(verify_deid)
+app.add_typer(audit_app, name="audit")
 
 
 def main() -> None:
