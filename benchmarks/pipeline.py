@@ -158,12 +158,17 @@ def follow_split(place: Workplace) -> str:
     return f"split.salt {told['best_salt']} as the split stage asked ({'; '.join(told['warnings'])})"
 
 
+CRIC_PATCH_PX = 81
+
+
 def cric(bench: Bench) -> list[Figure]:
     """Real Pap-smear cells for the classifier alone; cells of one field stay on one side."""
     place = bench.clone("cric")
     source = str(bench.real("cric_cells"))
     options = ["--name", "cric", "--kind", "cells-folders", "--taxonomy", "bethesda", "--patient-id", "column:field"]
     checked(place.cytoline("add", source, *options, "--only", "--yes"))
+    # As `add` asks for: its boxes of 62 px x `patches.context`, so that cells at the edge are not enlarged more.
+    place.change_yaml("params.yaml", {"patches.min_px": CRIC_PATCH_PX})
     salted = follow_split(place)
     checked(place.dvc("repro", timeout=4 * 3600))
     classifier = figures_of(place, "classifier")

@@ -209,6 +209,11 @@ def _keep(console: Console, examined: Examined, target: Path, taxonomy: str | No
         console.print(f"the synthetic source `{PHANTOM}` is still listed: take it out there to use real images alone")
     if vague := [key for key, value in examined.info if value in (UNKNOWN, NOT_STATED)]:
         console.print(f"please complete {target / SOURCE_FILE}: {', '.join(vague)}")
+    if (side := examined.info.cell_box_px) and any(note.reason == "clipped" for note in examined.notes):
+        console.print(
+            f"cells at their picture's edge got a smaller box: `patches.min_px` in params.yaml of {side:g} x "
+            "`patches.context` keeps them at the scale of the others",
+        )
     console.print("next: `dvc repro`")
 
 

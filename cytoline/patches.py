@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cytoline import atomic
@@ -21,6 +20,9 @@ PATCHES = "patches.jsonl"
 
 BACKGROUND = "background"
 """Label of a patch that shows no cell of interest."""
+
+BEYOND = 127
+"""Grey level of what lies outside of the image."""
 
 Origin = Literal["annotated", "detected", "background"]
 
@@ -80,7 +82,7 @@ def window(bbox: BBox, context: float, min_px: int, size: tuple[int, int]) -> tu
     """Left, top and side of the square to cut around ``bbox`` in an image of ``size`` (width, height).
 
     The side is the box's longer side times ``context``, at least ``min_px``, at most the image's longer side:
-    beyond that there would be nothing but mirror images (and a picture of one cell is kept whole as it is).
+    beyond that there would be nothing to see (and a picture of one cell is kept whole as it is).
     """
     x, y, w, h = bbox
     wanted = max(ceil(max(w, h) * max(context, 1.0) - 1e-6), min_px, 1)
@@ -91,17 +93,13 @@ def window(bbox: BBox, context: float, min_px: int, size: tuple[int, int]) -> tu
 def crop(image: RGB, bbox: BBox, context: float, min_px: int) -> RGB:
     """Cut the square around ``bbox`` at native resolution: uint8 [side, side, 3].
 
-    Centred on the box to half a pixel also at the image's border, where the missing part is mirrored:
-    the classifier must not learn from a cell's place in the patch that it lay at the edge of the field.
+    Centred on the box to half a pixel also at the image's border, where the missing part is mid-grey, which a
+    classifier sees as nothing at all (its input runs from -1 to 1).  Mirrored pixels would show a nucleus at the
+    border as a cell with two nuclei, and those are a sign of disease (docs/decisions/009-grey-beyond-the-border.md).
     """
     height, width = image.shape[:2]
     left, top, side = window(bbox, context, min_px, (width, height))
-    rows, columns = _mirrored(top, side, height), _mirrored(left, side, width)
-    return np.ascontiguousarray(image[rows[:, None], columns[None, :]])
-
-
-def _mirrored(start: int, count: int, size: int) -> NDArray[np.int64]:
-    """Indices start..start+count-1 folded back into 0..size-1 without repeating the edge pixel."""
-    period = max(2 * (size - 1), 1)
-    folded = np.mod(np.arange(start, start + count, dtype=np.int64), period)
-    return np.minimum(folded, period - folded) if size > 1 else np.zeros(count, dtype=np.int64)
+    patch = np.full((side, side, 3), BEYOND, dtype=np.uint8)
+    rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
+    patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = image[rows, columns]
+    return patch

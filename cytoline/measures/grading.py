@@ -84,16 +84,26 @@ def auroc(scores: Floats, positive: NDArray[np.bool_], owner: NDArray[np.int64],
     return ratio(won, ups.sum(axis=1) * downs.sum(axis=1))
 
 
-def calibration_table(confidence: Floats, right: NDArray[np.bool_], owner: NDArray[np.int64], patients: int) -> Floats:
-    """[patients, BINS, 3]: count, sum of confidences, number right, by bin of the top probability."""
+def equal_classes(truth: NDArray[np.int64]) -> Floats:
+    """[N] weights of cells [N] under which every class that has cells counts the same; their mean is 1."""
+    sizes = np.bincount(truth)
+    weights: Floats = len(truth) / np.count_nonzero(sizes) / sizes[truth] if len(truth) else np.zeros(0)
+    return weights
+
+
+def calibration_table(
+    confidence: Floats, right: NDArray[np.bool_], weights: Floats, owner: NDArray[np.int64], patients: int
+) -> Floats:
+    """[patients, BINS, 3]: weight, weighted confidences, weight of those right, by bin of the top probability."""
     edge = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     table = np.zeros((patients, BINS, 3))
-    np.add.at(table, (owner, edge), np.stack([np.ones(len(right)), confidence, right.astype(float)], axis=1))
+    rows = np.stack([np.ones(len(right)), confidence, right.astype(float)], axis=1)
+    np.add.at(table, (owner, edge), rows * weights[:, None])
     return table
 
 
 def calibration_error(table: Floats) -> Floats:
-    """[B] from [B, BINS, 3]: mean gap between confidence and accuracy, weighted by the bins' cells."""
+    """[B] from [B, BINS, 3]: mean gap between confidence and accuracy, weighted by the bins' weights."""
     return ratio(np.abs(table[:, :, 1] - table[:, :, 2]).sum(axis=1), table[:, :, 0].sum(axis=1))
 
 

@@ -136,7 +136,9 @@ def _calibration(figures: Figures, cells: Cells, patients: Patients, owner: NDAr
 
 
 def _calibration_table(cells: Cells, owner: NDArray[np.int64], patients: int) -> Floats:
-    return grading.calibration_table(cells.probabilities.max(axis=1), cells.predicted == cells.truth, owner, patients)
+    """Every class counts the same, as in the probabilities, which are given as if all were equally common."""
+    right, weights = cells.predicted == cells.truth, grading.equal_classes(cells.truth)
+    return grading.calibration_table(cells.probabilities.max(axis=1), right, weights, owner, patients)
 
 
 def _abnormal(figures: Figures, cells: Cells, taxonomy: Taxonomy, patients: Patients, owner: NDArray[np.int64]) -> None:

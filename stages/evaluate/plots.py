@@ -90,12 +90,14 @@ def history_plot(stage: str, history: Sequence[Mapping[str, float]]) -> bytes:
 
 
 def _calibration(cells: Cells) -> Rows:
-    right = cells.predicted == cells.truth
-    owner = np.zeros(len(right), dtype=np.int64)
-    table = grading.calibration_table(cells.probabilities.max(axis=1), right, owner, 1)[0]
+    """By bin, every class counting the same; ``cells`` is how many there are."""
+    confidence, right = cells.probabilities.max(axis=1), cells.predicted == cells.truth
+    owner, once = np.zeros(len(right), dtype=np.int64), np.ones(len(right))
+    table = grading.calibration_table(confidence, right, grading.equal_classes(cells.truth), owner, 1)[0]
+    counts = grading.calibration_table(confidence, right, once, owner, 1)[0, :, 0]
     return [
-        {"confidence": _short(total / count), "accuracy": _short(hits / count), "cells": int(count)}
-        for count, total, hits in table.tolist()
+        {"confidence": _short(total / weight), "accuracy": _short(hits / weight), "cells": int(count)}
+        for (weight, total, hits), count in zip(table.tolist(), counts.tolist(), strict=True)
         if count
     ]
 

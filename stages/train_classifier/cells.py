@@ -21,6 +21,7 @@ from torch.utils.data import Sampler
 
 from cytoline.decoded import DecodedImages
 from cytoline.images import read_image
+from cytoline.measures.grading import equal_classes
 from cytoline.patches import PatchRecord
 from cytoline.shards import Shards
 
@@ -97,7 +98,7 @@ class SquareRootSampler(Sampler[int]):
 
 @METRICS.register_module(force=True)
 class CellAccuracy(BaseMetric):  # type: ignore[misc]
-    """Balanced accuracy and log loss over the taxonomy's classes; the log loss breaks ties."""
+    """Balanced accuracy and log loss, every class counting the same; the log loss breaks ties."""
 
     default_prefix = "cells"
 
@@ -111,7 +112,8 @@ class CellAccuracy(BaseMetric):  # type: ignore[misc]
         truth = np.array([item[0] for item in results])
         scores = np.stack([item[1] for item in results])
         balanced = float(balanced_accuracy_score(truth, scores.argmax(axis=1)))
-        loss = float(-np.log(scores[np.arange(len(truth)), truth].clip(1e-7)).mean())
+        each = -np.log(scores[np.arange(len(truth)), truth].clip(1e-7))
+        loss = float(np.average(each, weights=equal_classes(truth)))
         return {"balanced_accuracy": balanced, "log_loss": loss, "choice": balanced - 0.02 * loss}
 
 

@@ -23,7 +23,7 @@ openmm.register()
 from mmengine.config import Config  # noqa: E402  (MMCV's ops must be in place before)
 
 from cytoline import models, pretrained, tracking  # noqa: E402
-from cytoline.classification import load_classifier  # noqa: E402
+from cytoline.classification import VIEWS, load_classifier  # noqa: E402
 from cytoline.compute import ComputeParams, is_chief, prepare_torch  # noqa: E402
 from cytoline.images import read_image  # noqa: E402
 from cytoline.provenance import dvc_digest  # noqa: E402
@@ -31,6 +31,7 @@ from cytoline.training import Trained, build_model, fingerprint, train, versions
 from cytoline.training_params import TrainingParams  # noqa: E402
 from stages.train_classifier.calibrate import fit_temperature  # noqa: E402
 from stages.train_classifier.cells import rows_of  # noqa: E402
+from stages.train_classifier.loss import drawn_shares  # noqa: E402
 
 CONFIGS = Path("configs/classifier")
 RESUME = Path(".cytoline/resume")
@@ -43,6 +44,7 @@ class ClassifierParams(TrainingParams, prefix="classifier"):
     batch: Annotated[int, Field(ge=2)]
     background: bool
     input_size: Annotated[int, Field(ge=32)]
+    views: Annotated[int, Field(ge=1, le=VIEWS)]
 
 
 def main(
@@ -60,6 +62,8 @@ def main(
     _require(val_rows, "val")
     config = _config(params, len(classes))
     prepare_torch(seed, ComputeParams.load().threads)
+    text = str(Config({"model": config.model}).pretty_text)
+    _adjust(config, drawn_shares([row["gt_label"] for row in train_rows], len(classes)))
     model = build_model("mmpretrain", config)
     origin = pretrained.initialise(model, params.config, params.weights)
     described = {**params.model_dump(), "seed": seed}
@@ -84,7 +88,6 @@ def main(
             return
         method = json.loads((upscaled / "method.json").read_text(encoding="utf-8"))
         card = _card(params, classes, seed, method, trained, (train_rows, val_rows), origins)
-        text = str(Config({"model": config.model}).pretty_text)
         models.save_model(out, trained.state, text, card, trained.history)
         temperature = _temperature(out, val_rows, Shards(upscaled))
         card = card.model_copy(update={"temperature": round(temperature, 6)})
@@ -125,6 +128,11 @@ def _config(params: ClassifierParams, classes: int) -> Any:
     # The preprocessor one-hot encodes and needs to know how many there are.
     config.model.data_preprocessor.num_classes = classes
     return config
+
+
+def _adjust(config: Any, shares: list[float]) -> None:
+    """Train with the adjusted loss; the exported configuration keeps the plain one: it needs nothing of this room."""
+    config.model.head.loss = {**config.model.head.loss, "type": "LogitAdjustedLoss", "shares": shares}
 
 
 def _data(pipeline: str, rows: Rows, classes: tuple[str, ...], config: Any, sampler: dict[str, Any]) -> dict[str, Any]:
@@ -180,11 +188,16 @@ def _card(
                 shape=("n", len(classes)),
                 dtype="float64",
                 range=(0, 1),
-                meaning="rows sum to 1; temperature-calibrated on validation",
+                meaning="rows sum to 1; as if all classes were equally common; temperature-calibrated on validation",
             ),
         ),
         classes=classes,
-        settings={"input_size": params.input_size, "upscale": method, "config": params.config},
+        settings={
+            "input_size": params.input_size,
+            "views": params.views,
+            "upscale": method,
+            "config": params.config,
+        },
         training_data=origins,
         metrics={
             "val_balanced_accuracy": best["val_balanced_accuracy"],

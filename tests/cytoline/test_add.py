@@ -265,4 +265,5 @@ def test_published_cells_need_only_name_and_kind(place: Path, tmp_path: Path) ->
     said = call(tmp_path / "cells", "--name", "cric", "--kind", "cells-folders")
     assert f"data/incoming/cric: {len(rows[::25])} images" in said
     about = load_source(Path("data/incoming/cric"))
+    assert "patches.min_px" in said
     assert (about.patient_id, about.cell_box_px, about.organ) == ("column:field", 62, "cervix")

@@ -50,11 +50,22 @@ def test_every_pixel_of_the_box_is_at_its_place(case: tuple, context: float, min
     assert inside.shape[1] >= w - 1
 
 
-def test_the_missing_part_at_a_border_is_mirrored() -> None:
+def test_the_missing_part_at_a_border_is_grey() -> None:
     image = np.arange(20 * 20, dtype=np.uint8).reshape(20, 20)[..., None].repeat(3, axis=2)
     assert np.array_equal(
-        crop(image, (0, 0, 6, 6), 2.0, 1), np.pad(image, [(3, 3), (3, 3), (0, 0)], mode="reflect")[:12, :12]
+        crop(image, (0, 0, 6, 6), 2.0, 1), np.pad(image, [(3, 0), (3, 0), (0, 0)], constant_values=127)[:12, :12]
     )
+    assert np.array_equal(
+        crop(image, (14, 12, 6, 6), 2.0, 1), np.pad(image, [(0, 3), (0, 3), (0, 0)], constant_values=127)[9:21, 11:23]
+    )
+
+
+def test_one_nucleus_at_the_border_stays_one() -> None:
+    """A mirrored nucleus would make two of it."""
+    image = np.full((80, 80, 3), 230, dtype=np.uint8)
+    image[30:50, 4:18] = 40
+    dark = crop(image, (0, 25, 22, 30), 1.5, 24)[:, :, 0] < 100
+    assert np.count_nonzero(np.diff(dark.any(axis=0).astype(int)) == 1) == 1
 
 
 def test_a_picture_of_one_cell_is_kept_whole() -> None:

@@ -183,8 +183,19 @@ def test_calibration_error_by_hand() -> None:
     """Two bins: 0.9 sure and 3 of 4 right (gap 0.15), 0.5 sure and 1 of 1 right (gap 0.5)."""
     confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.5])
     right = np.array([True, True, True, False, True])
-    table = grading.calibration_table(confidence, right, np.zeros(5, dtype=np.int64), 1)
+    table = grading.calibration_table(confidence, right, np.ones(5), np.zeros(5, dtype=np.int64), 1)
     assert grading.calibration_error(table)[0] == pytest.approx((4 * 0.15 + 0.5) / 5)
+
+
+def test_calibration_error_counts_every_class_the_same() -> None:
+    """A class of one cell weighs as much as a class of four: half of the first bin's gap and half of the second's."""
+    truth = np.array([0, 0, 0, 0, 2])
+    weights = grading.equal_classes(truth)
+    np.testing.assert_allclose(weights, [0.625] * 4 + [2.5])
+    confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.5])
+    right = np.array([True, True, True, False, True])
+    table = grading.calibration_table(confidence, right, weights, np.zeros(5, dtype=np.int64), 1)
+    assert grading.calibration_error(table)[0] == pytest.approx(0.15 / 2 + 0.5 / 2)
 
 
 def test_background_is_shared_out_for_annotated_cells() -> None:
@@ -269,7 +280,8 @@ def test_planted_results_give_the_figures_worked_out_by_hand(judged) -> None:
     assert classifier["per_class"]["SCC"]["specificity"] == 0.75
     assert classifier["abnormal_sensitivity"] == 1.0
     sure = SURE / (1 - (1 - SURE) / 4)
-    assert classifier["ece"] == pytest.approx(abs(sure - 0.8), abs=1e-6)
+    # Every class counts the same: of the four, three are right.
+    assert classifier["ece"] == pytest.approx(abs(sure - 0.75), abs=1e-6)
     # NILM: one of two found, first in its list.  LSIL and SCC: SCC's own cell comes after the HSIL that looks
     # like it.  HSIL: its cell scores .7 x .0375, after .9, .85 and .8 of others at .0375 each.
     assert both["per_class"]["NILM"]["ap50"] == pytest.approx(51 / 101, abs=1e-6)
