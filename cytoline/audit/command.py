@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from cytoline.audit.model_command import model
+from cytoline.audit.subject_command import subject
+
 app = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="What made a model, what saw a patient, what has changed since: answers and proof, offline.",
 )
+app.command()(model)
+app.command()(subject)

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from cytoline.audit.revision import Item
 
-Part = Literal["train", "val", "test"]
+Role = Literal["learned from", "chosen on", "measured on", "held out", "derived from", "unknown"]
+"""What a patient was to a model or a figure, by the part of the split: train, val, test."""
 
 
 class Facts(BaseModel):
@@ -147,7 +148,7 @@ class SeenBy(Facts):
     path: str
     md5: str
     name: str | None
-    role: Literal["learned from", "chosen on", "measured on", "held out", "derived from", "unknown"]
+    role: Role
     first_commit: str | None
     time: str | None
     commits: int

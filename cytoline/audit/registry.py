@@ -111,11 +111,15 @@ class SqliteStore:
         )
         return [
             Registered(
-                str(name), int(version), tuple(sorted(aliases.get((str(name), int(version)), ()))),
-                run_id, tag, self._weights(experiment, run_id),
+                str(name),
+                int(version),
+                tuple(sorted(aliases.get((str(name), int(version)), ()))),
+                run_id,
+                tag,
+                self._weights(experiment, run_id),
             )
             for name, version, run_id, tag, experiment in rows
-        ]  # fmt: skip
+        ]
 
     def run(self, run_id: str) -> RunFacts | None:
         """One run with what it says of the machine."""
