@@ -157,9 +157,7 @@ class _Gathering:
         if wanted and hashlib.md5(content, usedforsecurity=False).hexdigest() not in wanted:
             self.missing.append(f"the {REQUIREMENTS} that was used is not that of {revision.name[:12]}")
             return None, {}
-        lines = content.decode("utf-8", errors="replace").splitlines()
-        pinned = {found[1]: found[2] for line in lines if (found := _PINNED.match(line))}
-        return hashlib.sha256(content).hexdigest(), pinned
+        return hashlib.sha256(content).hexdigest(), pinned(content)
 
     def _python(self, card: Mapping[str, Any] | None, run: RunFacts | None) -> str | None:
         told = (run.system.get("python") if run else None) or ((card or {}).get("versions") or {}).get("python")
@@ -223,6 +221,12 @@ class _Gathering:
         with file.open("rb") as handle:
             if hashlib.file_digest(handle, "sha256").hexdigest() != model.weights_sha256:
                 self.notes.append(f"{model.path}/weights.safetensors in the work tree is not what dvc.lock records")
+
+
+def pinned(lock: bytes) -> dict[str, str]:
+    """Package to version, of a lock file."""
+    lines = lock.decode("utf-8", errors="replace").splitlines()
+    return {found[1]: found[2] for line in lines if (found := _PINNED.match(line))}
 
 
 def leaves(prefix: str, content: bytes) -> dict[str, float]:

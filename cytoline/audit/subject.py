@@ -22,6 +22,9 @@ from cytoline.audit.view import date
 from cytoline.errors import CytolineError
 from cytoline.shards import shard_name, shard_number
 
+Recorded = tuple[str, str | None, str | None, int]
+"""Path, first commit and its time (None: the work tree alone), number of commits."""
+
 _PSEUDONYM = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _ROLES: Mapping[str, Role] = {"train": "learned from", "val": "chosen on", "test": "held out"}
 _MEASURED: Mapping[str, Role] = {"train": "derived from", "val": "derived from", "test": "measured on"}
@@ -46,6 +49,8 @@ class _Search:
         self._cache = Cache.of(top)
         self._patient = patient
         self._versions = self._registered()
+        self._history = self._read_history()
+        self._splits_behind = self._read_splits_behind()
 
     def facts(self) -> SubjectFacts:
         images, holding = self._images()
@@ -181,27 +186,43 @@ class _Search:
 
     def _role(self, path: str, md5: str, part_of: Mapping[str, str]) -> Role:
         """The nearest use to learning, over every split behind it."""
-        rows = self._index.execute(
-            "SELECT ancestor FROM ancestors WHERE md5 = ? AND path = ? AND kind = 'split'", (md5, path)
-        ).fetchall()
         words: Mapping[str, Role] = _ROLES if is_model(path) else _MEASURED if path.startswith("metrics/") else {}
         unknown: Role = "unknown" if words else "derived from"
-        roles = {words.get(part_of.get(row[0], ""), unknown) for row in rows} or {unknown}
+        roles = {words.get(part_of.get(split, ""), unknown) for split in self._splits_behind.get((md5, path), [])} or {
+            unknown
+        }
         return min(roles, key=_RANK.index)
 
-    def _recorded(self, md5: str, path: str | None = None) -> list[tuple[str, str | None, str | None, int]]:
-        """Where an out stands in history: path, first commit, its time, number of commits."""
+    def _recorded(self, md5: str, path: str | None = None) -> list[Recorded]:
+        """Where an out stands in history."""
+        return [one for out, one in self._history.get(md5, {}).items() if path in (None, out)]
+
+    def _read_history(self) -> dict[str, dict[str, Recorded]]:
+        """Hash and path of every out to where it stands: one pass is quicker than a question for each."""
+        found: dict[str, dict[str, Recorded]] = {}
         rows = self._index.execute(
-            'SELECT o.path, o."commit", r.time FROM outs o JOIN revisions r ON r."commit" = o."commit" '
-            'WHERE o.md5 = ? AND (? IS NULL OR o.path = ?) ORDER BY o."commit" = ?, r.time, o."commit"',
-            (md5, path, path, WORK_TREE),
-        ).fetchall()
-        found: dict[str, tuple[str, str | None, str | None, int]] = {}
-        for out, commit, time in rows:
-            committed = commit != WORK_TREE
-            first = found.get(out) or (out, commit if committed else None, date(time) if committed else None, 0)
-            found[out] = (*first[:3], first[3] + committed)
-        return list(found.values())
+            'SELECT o.md5, o.path, o."commit", r.time FROM outs o JOIN revisions r ON r."commit" = o."commit" '
+            'ORDER BY o."commit" = ?, r.time, o."commit"',
+            (WORK_TREE,),
+        )
+        for md5, path, commit, time in rows:
+            paths = found.setdefault(md5, {})
+            first = paths.get(path)
+            if first is not None:
+                paths[path] = (*first[:3], first[3] + (commit != WORK_TREE))
+            elif commit == WORK_TREE:
+                paths[path] = (path, None, None, 0)
+            else:
+                paths[path] = (path, commit, date(time), 1)
+        return found
+
+    def _read_splits_behind(self) -> dict[tuple[str, str], list[str]]:
+        found: dict[tuple[str, str], list[str]] = {}
+        for md5, path, ancestor in self._index.execute(
+            "SELECT md5, path, ancestor FROM ancestors WHERE kind = 'split'"
+        ):
+            found.setdefault((md5, path), []).append(ancestor)
+        return found
 
     def _registered(self) -> dict[str, list[Version]]:
         found: dict[str, list[Version]] = {}
