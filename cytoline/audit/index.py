@@ -62,22 +62,15 @@ _SCHEMA = zlib.crc32(repr((_TABLES, IMAGE_COLUMNS, SPLIT_COLUMNS, PATCH_COLUMNS)
 
 def open_index(top: Path = Path()) -> sqlite3.Connection:
     """The index of the repository at ``top``, up to date.  Close it.  Raises ``CytolineError`` outside git."""
-    path = top / INDEX
-    connection = _opened(path)
     try:
-        return _updated(connection, top)
+        return _ready(top)
     except sqlite3.OperationalError as error:
-        connection.close()
         raise CytolineError(
             f"{INDEX} cannot be used ({error})", "wait for the other audit, or delete the file"
         ) from None
     except sqlite3.DatabaseError:  # cut short or overwritten: it holds nothing that cannot be had again
-        connection.close()
         forget(top)
-        return _updated(_opened(path), top)
-    except BaseException:
-        connection.close()
-        raise
+        return _ready(top)
 
 
 def forget(top: Path = Path()) -> None:
@@ -91,15 +84,20 @@ def lacking(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
     return list(connection.execute("SELECT md5, path, why FROM lacking ORDER BY path, md5"))
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
-    connection.execute("PRAGMA synchronous = OFF")  # a torn file is found and built again
-    connection.execute("PRAGMA cache_size = -65536")
+def _ready(top: Path) -> sqlite3.Connection:
+    (top / INDEX).parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(top / INDEX, timeout=60, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA cache_size = -65536")
+        _update(connection, top)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
-def _updated(connection: sqlite3.Connection, top: Path) -> sqlite3.Connection:
+def _update(connection: sqlite3.Connection, top: Path) -> None:
     fingerprint = history.tips(top)
     if connection.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA:
         _create(connection)
@@ -111,7 +109,6 @@ def _updated(connection: sqlite3.Connection, top: Path) -> sqlite3.Connection:
     update.retry()
     update.settle()
     update.registry()
-    return connection
 
 
 def _create(connection: sqlite3.Connection) -> None:

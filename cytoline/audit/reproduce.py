@@ -74,9 +74,9 @@ def reproduction_of(
     nothing to rebuild from.
     """
     facts = facts_of(ref, top)
-    if facts.recorded is None or facts.commit is None:
+    if facts.commit is None:
         raise CytolineError(
-            f"{facts.path} is recorded by no commit: a clean clone cannot know what made it",
+            f"no commit is known with which {facts.path} was made: a clean clone cannot rebuild it",
             "commit dvc.lock (and the code), then ask again",
         )
     if facts.dirty and not dirty:
@@ -84,12 +84,14 @@ def reproduction_of(
         raise CytolineError(
             f"the model was made with code that no commit holds: {why}", "--allow-dirty tries all the same"
         )
-    with _clone(top, facts.recorded, keep) as clone:
-        _interpreter(clone, top, python)
-        _sources(clone, top, facts.recorded)
-        stages = [stage.name for stage in facts.stages]
-        failed = _repro(clone, stages[-1])
-        return _compared(facts, Revision.at(facts.recorded, top), clone, failed, keep)
+    if not facts.stages:
+        raise CytolineError(f"no stage is known that made {facts.path}", "`cytoline audit model` says what is missing")
+    recorded = Revision.work_tree(top) if facts.recorded is None else Revision.at(facts.recorded, top)
+    with _clone(top, facts.commit, keep) as clone:
+        _interpreter(clone, python)
+        _sources(clone, top, facts.commit)
+        failed = _repro(clone, facts.stages[-1].name)
+        return _compared(facts, recorded, clone, failed, keep)
 
 
 def _compared(facts: ModelFacts, recorded: Revision, clone: Path, failed: bool, keep: Path | None) -> Reproduction:
@@ -111,7 +113,7 @@ def _compared(facts: ModelFacts, recorded: Revision, clone: Path, failed: bool, 
     return Reproduction(
         path=facts.path,
         digest=facts.digest,
-        commit=str(facts.recorded),
+        commit=str(facts.commit),
         verdict=verdict,
         first_difference=first,
         stages=stages,
@@ -176,40 +178,42 @@ def _clone(top: Path, commit: str, keep: Path | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="cytoline-reproduce-") as temporary:
         folder = Path(temporary) / "clone" if keep is None else keep.absolute()
         for words in (
-            ["clone", "--quiet", "--no-checkout", "--no-hardlinks", "--", str(top.absolute()), str(folder)],
-            ["-C", str(folder), "fetch", "--quiet", "origin", commit],  # it may be on no branch
+            # Shared objects: a commit that only the reflog still names can be checked out, too.
+            ["clone", "--quiet", "--no-checkout", "--shared", "--", str(top.absolute()), str(folder)],
             ["-C", str(folder), "-c", "advice.detachedHead=false", "checkout", "--quiet", "--detach", commit],
         ):
             done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
-            if done.returncode != 0 and words[2] != "fetch":
+            if done.returncode != 0:
                 raise CytolineError(
                     f"git could not clone the commit: {done.stderr.strip()[:200]}", "`git fsck`, then again"
                 )
+        (folder / ".dvc").mkdir(exist_ok=True)
+        (folder / ".dvc/config.local").write_text("[cache]\n    dir = cache\n", encoding="utf-8")
         yield folder
 
 
-def _interpreter(clone: Path, top: Path, python: Path | None) -> None:
+def _interpreter(clone: Path, python: Path | None) -> None:
     """Put the environment where the commit's ``dvc.yaml`` looks for Python (``vars: python``)."""
-    source = python or Path(sys.executable)
+    source = python or Path(sys.prefix) / "bin/python"
     if not source.is_file():
         raise CytolineError(
             f"there is no interpreter at {source}", "--python PATH names the one that the stages shall use"
         )
     try:
         document = yaml.safe_load((clone / "dvc.yaml").read_bytes()) or {}
-        wanted = next(
-            (str(item["python"]) for item in document.get("vars") or [] if isinstance(item, dict) and "python" in item),
-            "",
-        )
-    except (OSError, yaml.YAMLError, AttributeError):
+        named = [
+            str(item["python"]) for item in document.get("vars") or [] if isinstance(item, dict) and "python" in item
+        ]
+    except (OSError, yaml.YAMLError, AttributeError, TypeError):
         raise CytolineError("dvc.yaml of that commit cannot be read", "`git show COMMIT:dvc.yaml` shows it") from None
-    place = PurePosixPath(wanted)
-    if not wanted or place.is_absolute() or ".." in place.parts or len(place.parts) < 2:
+    place = PurePosixPath(named[0] if named else "")
+    if place.is_absolute() or ".." in place.parts or len(place.parts) < 2 or (clone / place.parts[0]).exists():
         return  # found on PATH, or somewhere that is not ours to fill
-    target = clone / place.parts[0]
-    if not target.exists() and source.parts[-len(place.parts) + 1 :] == place.parts[1:]:
-        target.symlink_to(source.absolute().parents[len(place.parts) - 2], target_is_directory=True)
-    elif not (clone / place).exists():
+    # An environment knows itself by its folder: linked as a whole where it can be, the program alone elsewhere.
+    whole = source.absolute().parent.parent
+    if (whole / Path(*place.parts[1:])).exists():
+        (clone / place.parts[0]).symlink_to(whole, target_is_directory=True)
+    else:
         (clone / place).parent.mkdir(parents=True, exist_ok=True)
         (clone / place).symlink_to(source.absolute())
 
@@ -250,10 +254,12 @@ def _repro(clone: Path, stage: str, force: bool = True) -> bool:
     """Run a stage and all before it; True where it failed.  Its output goes to standard error."""
     # What the rebuilt stages report stays in the clone: they must not register a model anywhere else.
     environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "GIT_"))},
+        **{
+            key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "GIT_", "PYTHON"))
+        },
         "MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'mlflow.db'}",
         "DVC_NO_ANALYTICS": "1",
-        "PYTHONPATH": "",
+        "PYTHONDONTWRITEBYTECODE": "1",
     }
     words = [sys.executable, "-m", "dvc", "repro", "--no-run-cache", *(["--force"] if force else []), stage]
     Console(stderr=True, highlight=False).print(f"rebuilding {stage} and what it needs, in a clean clone", markup=False)

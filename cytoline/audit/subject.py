@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cytoline.audit.facts import DatasetFacts, ImageFacts, PatchFacts, Role, SeenBy, SplitFacts, SubjectFacts, Version
 from cytoline.audit.index import lacking, open_index
-from cytoline.audit.recording import CLEAN, SPLIT, is_model
+from cytoline.audit.recording import CLEAN, IMAGES, MODELS, PATCHES, SPLIT, is_model
 from cytoline.audit.revision import WORK_TREE, Cache
 from cytoline.audit.view import date
 from cytoline.errors import CytolineError
@@ -66,7 +66,7 @@ class _Search:
             patches=self._patches(),
             models=tuple(one for one in seen if is_model(one.path)),
             metrics=tuple(one for one in seen if one.path.startswith("metrics/")),
-            others=tuple(one for one in seen if not is_model(one.path) and not one.path.startswith("metrics/")),
+            others=tuple(one for one in seen if not one.path.startswith((MODELS, "metrics/", *IMAGES, *PATCHES))),
             revisions=revisions,
             missing=self._missing(),
         )

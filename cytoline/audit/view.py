@@ -6,6 +6,7 @@ Names come from files that others wrote: they are shown as text, never as markup
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -20,6 +21,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of tabl
 SHORT = 12
 """Digits of a hash that a table shows; JSON has all."""
 _MOST = 12
+_WHOLE = ("hash", "first in", "on", "commits", "images", "patches", "part")
+"""Columns that are never folded."""
 
 
 def print_json(facts: BaseModel) -> None:
@@ -28,8 +31,11 @@ def print_json(facts: BaseModel) -> None:
 
 
 def screen() -> Console:
-    """Standard output; long lines are not broken where nobody watches."""
-    return Console(highlight=False, soft_wrap=True)
+    """Standard output; wide where nobody watches (a file, a pipe)."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 160
+    return console
 
 
 def plain(value: object) -> Text:
@@ -68,7 +74,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], mos
     )
     for name in columns:
         numbers = bool(kept) and all(isinstance(row[columns.index(name)], int | float) for row in kept)
-        drawn.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        drawn.add_column(name, justify="right" if numbers else "left", overflow="fold", no_wrap=name in _WHOLE)
     for row in kept[:most]:
         drawn.add_row(*(lines(cell) for cell in row))
     return drawn
