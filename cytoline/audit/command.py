@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import typer
 
+from cytoline.audit.diff import diff
+from cytoline.audit.leakage import leakage
+from cytoline.audit.model_command import model
+from cytoline.audit.reproduce_command import reproduce
+from cytoline.audit.subject_command import subject
+
 app = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="What made a model, what saw a patient, what has changed since: answers and proof, offline.",
 )
+app.command()(diff)
+app.command()(leakage)
+app.command()(model)
+app.command()(reproduce)
+app.command()(subject)
