@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cytoline.add import add
+from cytoline.audit.approve import approve
 from cytoline.audit.command import app as audit_app
 from cytoline.command import run_app
 from cytoline.deid.command import deidentify, verify_deid
@@ -21,6 +22,7 @@ app = typer.Typer(
     help="Cytology images in, an honest two-stage model out. The pipeline itself is run by `dvc repro`.",
 )
 app.command()(add)
+app.command()(approve)
 app.command()(deidentify)
 app.command()(doctor)
 app.command()(gate)

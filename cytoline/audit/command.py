@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import typer
 
+from cytoline.audit.approve import approvals, keygen
+from cytoline.audit.seal import seal
+from cytoline.audit.verify import verify
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="What made a model, what saw a patient, what has changed since: answers and proof, offline.",
 )
+app.command()(approvals)
+app.command()(keygen)
+app.command()(seal)
+app.command()(verify)

@@ -43,11 +43,12 @@ class Finding:
 
 @dataclass
 class Report:
-    """The whole answer.  ``notes`` are no faults: what is not here, what has moved on since the last seal."""
+    """The whole answer.  ``notes`` and ``absent`` (outs that are not here) are no faults of their own."""
 
     commit: str
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
     files: int = 0
     size: int = 0
     """Files and bytes that were hashed, each byte once."""
