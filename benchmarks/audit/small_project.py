@@ -1,4 +1,4 @@
-"""A small project that is whole: real git, real DVC stages, a manifest with images, a model, figures, approvals, a seal.
+"""A small project that is whole: git, DVC stages, a manifest and its images, a model, figures, approvals, a seal.
 
 ``build(root)`` takes some seconds, nearly all of them DVC's; a copy of it takes milliseconds.
 """
@@ -51,11 +51,16 @@ def build(root: Path, images: int = 30, sealed: bool = True) -> Path:
     """Make it at ``root``, which must not be there; commit, approve and seal it."""
     (root / "data/review").mkdir(parents=True)
     (root / "approvals/keys").mkdir(parents=True)
+    (root / ".dvc").mkdir()
     write = {
         "make.py": MAKER,
         "dvc.yaml": _DVC_YAML.format(python=f"{sys.executable} -I"),
         "params.yaml": f"images: {images}\nseed: 0\n",
         "requirements.lock": "numpy==2.0.0\nsafetensors==0.7.0\n",
+        # What `dvc init` writes; every start of DVC costs a second or two.
+        ".dvc/config": "[core]\n    analytics = false\n    autostage = false\n",
+        ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+        ".dvcignore": "",
         ".gitignore": ".cytoline/\n/data/clean\n/data/split\n/models/classifier\n",
         POLICY: (ROOT / POLICY).read_text(encoding="utf-8"),
         "data/review/decisions.jsonl": _decisions(),
@@ -63,8 +68,6 @@ def build(root: Path, images: int = 30, sealed: bool = True) -> Path:
     for name, text in write.items():
         (root / name).write_text(text, encoding="utf-8")
     run(root, "git", "init", "--quiet", "--initial-branch=main")
-    dvc(root, "init", "--quiet")
-    dvc(root, "config", "core.analytics", "false")
     dvc(root, "repro", "--quiet")
     for name in (*PEOPLE, PROJECT):
         make_key(root / PRIVATE / f"{name}.pem", root / PUBLIC / f"{name}.pem")

@@ -59,6 +59,10 @@ class Report:
         """Nothing is broken."""
         return not self.findings
 
+    def names(self, file: str) -> bool:
+        """Whether something is broken in ``file``."""
+        return any(finding.file == file for finding in self.findings)
+
     def add(self, file: str, what: str, place: str = "", kind: Kind | None = None) -> None:
         """Add a finding; its kind follows from the file."""
         self.findings.append(Finding(kind or kind_of(file), file, place, what))

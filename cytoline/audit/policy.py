@@ -6,6 +6,7 @@ of every approval, so that a loosened rule makes every earlier approval fall.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -18,6 +19,7 @@ from cytoline.errors import CytolineError
 
 POLICY = "approvals/policy.yaml"
 _LARGEST = 65_536
+_DEEPEST = 20
 _REMEDY = f"correct it, or restore it: `git checkout -- {POLICY}`"
 
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,31}$")]
@@ -96,6 +98,9 @@ def parse_policy(content: bytes) -> Policy:
     """The same, of a file's bytes."""
     if len(content) > _LARGEST:
         raise CytolineError(f"{POLICY} is larger than {_LARGEST >> 10} kB", _REMEDY)
+    # The loader takes seconds for what is nested deep.
+    if max(accumulate((b in b"[{") - (b in b"]}") for b in content), default=0) > _DEEPEST:
+        raise CytolineError(f"{POLICY} is nested too deep", _REMEDY)
     try:
         # This loader refuses a key that stands twice.
         return Policy.model_validate(YAML(typ="safe", pure=True).load(content.decode("utf-8")))

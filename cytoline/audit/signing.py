@@ -134,7 +134,8 @@ def _asked() -> str:
 
 def _read(path: Path, which: str) -> bytes:
     try:
-        with path.open("rb") as handle:
+        # Without waiting for a writer, should it be a pipe.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as handle:
             if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
                 raise OSError
             content = handle.read(_LARGEST + 1)
