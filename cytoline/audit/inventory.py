@@ -59,17 +59,19 @@ class Inventory:
 
 
 class Stocktaking:
-    """One pass.  ``known`` is MD5 -> SHA-256 by a seal; ``parts`` file -> place -> SHA-256 by the same seal."""
+    """One pass.  By the last seal: ``known`` MD5 -> SHA-256, ``listed`` file -> MD5, ``parts`` file -> place -> hash."""
 
     def __init__(
         self,
         top: Path,
         report: Report,
         known: Mapping[str, str],
+        listed: Mapping[str, str],
         parts: Mapping[str, Mapping[str, str]],
         both: bool = False,
     ) -> None:
-        self.top, self.report, self.known, self.parts, self.both = top, report, known, parts, both
+        self.top, self.report, self.both = top, report, both
+        self.known, self.listed, self.parts = known, listed, parts
         self.cache = Cache.of(top)
         self.found = Inventory()
         self._wanted: dict[Path, Want] = {}
@@ -114,25 +116,34 @@ class Stocktaking:
             return
         listing = self._listing(item)
         present = self._walk(target)
+        # Manifests name the SHA-256 of their images, cards that of every file beside them.
+        files = present if listing is None else listing
+        named = "" if CARD in files else f"{IMAGES}/" if MANIFEST in files else None
         if listing is None:
             self._folders[item.path] = item
-            self._wanted |= {path: Want(md5=True, sha256=self.both) for path in present.values()}
+            for name, path in present.items():
+                self._wanted[path] = Want(True, self.both or (named is not None and name.startswith(named)))
             return
-        # Manifests name the SHA-256 of their images, cards that of every file beside them.
-        named = "" if CARD in listing else f"{IMAGES}/" if MANIFEST in listing else None
         for name, md5 in listing.items():
-            path = f"{item.path}/{name}"
-            self.found.expected[path], self.found.out_of[path] = md5, item.path
+            file = f"{item.path}/{name}"
+            self.found.expected[file], self.found.out_of[file] = md5, item.path
             if target.is_dir():
                 self._wanted[target / name] = self._want(md5, named is not None and name.startswith(named))
         for name in present.keys() - listing.keys():
-            self.report.add(*self._masked(f"{item.path}/{name}", item.path), "is not in the listing of dvc.lock")
+            shown, place = self._masked(f"{item.path}/{name}", item.path)
+            self.report.add(shown, "is not in the listing of dvc.lock", place)
 
     def _want(self, md5: str, sha256: bool) -> Want:
         return Want(sha256=True) if md5 in self.known else Want(md5=True, sha256=sha256 or self.both)
 
     def _listing(self, item: Item) -> Mapping[str, str] | None:
         listing = listing_of(self.cache, item)
+        if listing is None:
+            # The seal's list, if it is the one that the hash in dvc.lock is of.
+            start = f"{item.path}/"
+            known = {path.removeprefix(start): md5 for path, md5 in self.listed.items() if path.startswith(start)}
+            same = listing_digest([{"md5": md5, "relpath": name} for name, md5 in known.items()]) == item.md5
+            listing = known if same else None
         if listing is not None and not all(map(_plain, listing)):
             self.report.add(item.path, "its listing names files outside of it")
             return {name: md5 for name, md5 in listing.items() if _plain(name)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ GROWING = (APPROVALS, SEALS, DECISIONS)
 _FIXED = (LOCK, "dvc.yaml", "params.yaml", "requirements.lock", ".dvc/config")
 _BELOW = ("metrics/", "approvals/", "data/review/")
 _LARGEST = 1 << 29
+_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 @dataclass
@@ -104,7 +106,7 @@ def recorded(top: Path, records: Records, report: Report) -> tuple[Mapping[str, 
     same = blob_id(_read(top, LOCK) or b"", records.tree.get(LOCK, "")) == records.tree.get(LOCK)
     new, stages = _items(here)
     if same and new is not None:
-        return stages, list(new.values())
+        return stages, _hashed(new, report)
     old, committed = _items(before)
     cache, merged = Cache.of(top), dict(old or {})
     for path, item in (new or {}).items():
@@ -112,7 +114,20 @@ def recorded(top: Path, records: Records, report: Report) -> tuple[Mapping[str, 
             merged[path] = item
     if new is None and old is None:
         report.add(LOCK, "cannot be read, here and in the commit")
-    return committed or stages, list(merged.values())
+    return committed or stages, _hashed(merged, report)
+
+
+def _hashed(items: Mapping[str, Item], report: Report) -> list[Item]:
+    """Those whose hash is one of DVC's own; data that DVC only points to (cloud addresses) has none."""
+    good = []
+    for item in items.values():
+        if _MD5.fullmatch(item.md5):
+            good.append(item)
+        elif item.md5:
+            report.add(LOCK, f"holds no MD5 for {item.path}")
+        else:
+            report.notes.append(f"{item.path} has no hash in dvc.lock, so nobody can verify it")
+    return good
 
 
 def _items(state: Revision) -> tuple[dict[str, Item] | None, Mapping[str, LockedStage]]:

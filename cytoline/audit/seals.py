@@ -68,6 +68,11 @@ class Sealed:
         return {row["md5"]: row["sha256"] for row in rows if "sha256" in row}
 
     @property
+    def listed(self) -> dict[str, str]:
+        """File -> MD5 of everything that DVC kept."""
+        return {row["path"]: row["md5"] for row in self.leaves.get("outs") or [] if "sha256" in row}
+
+    @property
     def parts(self) -> dict[str, dict[str, str]]:
         """File -> place -> SHA-256."""
         return leaves.parts_by_file(row for one in self.leaves.values() for row in one or [])

@@ -56,9 +56,9 @@ def examine(top: Path, trusted: Path | None = None, both: bool = False) -> Exami
     stages, items = recorded(top, records, report)
     check_records(records, stages, top, report)
     sealed = check_seals(top, report, trusted)
-    known, parts = (sealed.known, sealed.parts) if sealed else ({}, {})
+    known, listed, parts = (sealed.known, sealed.listed, sealed.parts) if sealed else ({}, {}, {})
     both = both or (sealed is not None and not sealed.complete)
-    stock = Stocktaking(top, report, known, parts, both).take(items)
+    stock = Stocktaking(top, report, known, listed, parts, both).take(items)
     check_tables(stock, top, report)
     logs = {path: (top / path).read_bytes() for path in stock.good if kind_of(path) == "log"}
     check_logs(logs | {path: records.content[path] for path in (DECISIONS,) if path in records.content}, report)
