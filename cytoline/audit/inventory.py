@@ -44,6 +44,8 @@ class Held:
 class Inventory:
     """Paths are relative to the project, as git and DVC write them."""
 
+    outs: dict[str, str] = field(default_factory=dict)
+    """Out -> MD5, as it was looked for."""
     expected: dict[str, str] = field(default_factory=dict)
     """File -> MD5, for every file of every out whose listing is known, also where the file is not here."""
     out_of: dict[str, str] = field(default_factory=dict)
@@ -59,7 +61,7 @@ class Inventory:
 
 
 class Stocktaking:
-    """One pass.  By the last seal: ``known`` MD5 -> SHA-256, ``listed`` file -> MD5, ``parts`` file -> place -> hash."""
+    """One pass.  By the seal: ``known`` MD5 -> SHA-256, ``listed`` file -> MD5, ``parts`` file -> place -> hash."""
 
     def __init__(
         self,
@@ -107,6 +109,7 @@ class Stocktaking:
 
     def _plan(self, item: Item) -> None:
         target = self.top / item.path
+        self.found.outs[item.path] = item.md5
         if not target.exists() and not target.is_symlink():
             self.report.absent.append(item.path)
         if not item.md5.endswith(FOLDER):

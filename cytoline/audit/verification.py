@@ -76,19 +76,28 @@ def outs_of(
     files: dict[str, str] = {}
     absent: dict[str, str] = {}
     partial = []
+    looked: dict[str, dict[str, str]] = {}
+    for path, out in stock.out_of.items():
+        looked.setdefault(out, {})[path] = stock.expected[path]
     for item in items:
         if item.path in git:
             continue
-        listing = listing_of(cache, item) if item.md5.endswith(FOLDER) else {"": item.md5}
-        mine = {f"{item.path}/{name}" if name else item.path: md5 for name, md5 in (listing or {}).items()}
-        here = [md5 in stock.held for md5 in mine.values()]
-        if listing is None or (here and not any(here)):
+        mine = looked.get(item.path) if stock.outs.get(item.path) == item.md5 else _listed(cache, item)
+        here = [md5 in stock.held for md5 in (mine or {}).values()]
+        if mine is None or (here and not any(here)):
             absent[item.path] = item.md5
         elif all(here):
             files |= mine
         else:
             partial.append(item.path)
     return files, absent, partial
+
+
+def _listed(cache: Cache, item: Item) -> dict[str, str] | None:
+    if not item.md5.endswith(FOLDER):
+        return {item.path: item.md5}
+    listing = listing_of(cache, item)
+    return None if listing is None else {f"{item.path}/{name}": md5 for name, md5 in listing.items()}
 
 
 def _check_approvals(records: Records, top: Path, report: Report) -> None:
