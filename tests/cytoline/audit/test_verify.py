@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -187,7 +188,9 @@ SEAL_HARM = {
     "no line": lambda project: (project / SEALS).write_text(""),
     "no file": lambda project: (project / SEALS).unlink(),
     "no tag": lambda project: git(project, "tag", "-d", "seal/0001"),
-    "another tag": lambda project: git(project, "tag", "-f", "-a", "-m", "head " + "0" * 64, "seal/0001"),
+    "another tag": lambda project: git(
+        project, "tag", "-f", "-a", "-m", "head " + "0" * 64, "seal/0001", "seal/0001^{}"
+    ),
     "a light tag": lambda project: git(project, "tag", "-f", "seal/0001"),
     "a tag too many": lambda project: git(project, "tag", "-a", "-m", "x", "seal/0002"),
     "another key": lambda project: other_key(project),
@@ -245,7 +248,9 @@ def test_lists_are_a_cache_that_nobody_can_forge(project: Path) -> None:
     image = project / some_image(project)
     before = next(path for path in lists if image.name in path.read_text())
     with changed_byte(image, random.Random(0)):
-        before.write_text(before.read_text().replace("sha256", "sha257", 1))
+        row = next(row for row in before.read_text().splitlines() if image.name in row)
+        forged = {**json.loads(row), "sha256": hashlib.sha256(image.read_bytes()).hexdigest()}
+        before.write_text(before.read_text().replace(row, json.dumps(forged)))
         assert [one.file for one in broken(project)] == [image.relative_to(project).as_posix()]
     assert verify_project(project).passed
 
@@ -332,8 +337,6 @@ def test_a_hostile_lock_is_reported_and_nothing_else_happens(what: str, project:
 
 
 def test_a_listing_that_leads_outside_is_not_followed(project: Path) -> None:
-    import hashlib
-
     content = json.dumps([{"md5": "0" * 32, "relpath": "../../../outside"}]).encode()
     md5 = hashlib.md5(content).hexdigest()
     target = project / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}.dir"
