@@ -16,6 +16,7 @@ from cytoline.command import run_app
 
 COMMANDS = {
     "add": "cytoline.add:add",
+    "approve": "cytoline.audit.approve:approve",
     "audit": "cytoline.audit.command:app",
     "deidentify": "cytoline.deid.command:deidentify",
     "doctor": "cytoline.doctor:doctor",

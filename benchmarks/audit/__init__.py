@@ -1,1 +1,1 @@
-"""The audit, measured: how long an answer takes on a large archive."""
+"""The audit, measured: `python -m benchmarks.audit`."""

@@ -9,6 +9,9 @@ from cytoline.audit.leakage import leakage
 from cytoline.audit.model_command import model
 from cytoline.audit.reproduce_command import reproduce
 from cytoline.audit.subject_command import subject
+from cytoline.audit.approve import approvals, keygen
+from cytoline.audit.seal import seal
+from cytoline.audit.verify import verify
 
 app = typer.Typer(
     add_completion=False,
@@ -21,3 +24,7 @@ app.command()(leakage)
 app.command()(model)
 app.command()(reproduce)
 app.command()(subject)
+app.command()(approvals)
+app.command()(keygen)
+app.command()(seal)
+app.command()(verify)

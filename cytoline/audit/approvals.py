@@ -1,0 +1,168 @@
+"""Approvals: signed by persons, bound to hashes, in a chain that git keeps.  They fall when what they bind changes.
+
+A line says who, in which role, with which meaning and when (21 CFR 11.50), and is signed together with its place in the
+chain, so that nobody without the key can move it.  Nothing is ever taken out: a later line of the same person in the
+same role about the same model takes the place of an earlier one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from cytoline import atomic
+from cytoline.audit.covers import covered, refuse_unfit, resolve
+from cytoline.audit.policy import POLICY, Handle, Policy, Word, read_policy
+from cytoline.audit.signed import Signed, Time, links_of, now, sign_row, signature_faults
+from cytoline.audit.signing import PRIVATE, PROJECT, PUBLIC, check_name, key_id, private_key_id
+from cytoline.deid.review.chain import chained, unchained
+from cytoline.errors import CytolineError
+
+APPROVALS = "approvals/approvals.jsonl"
+_CONTEXT = b"cytoline approval 1\n"
+"""Stands before what is signed: a signature made for a seal is none for an approval."""
+_REMEDY = f"find out who changed it: `git log -p -- {APPROVALS}`; `git checkout -- {APPROVALS}` restores it"
+_LARGEST = 1 << 26
+_MOST = 100_000
+
+
+class Approval(Signed):
+    """One approval.  ``covers`` is path -> ``md5:...`` or ``sha256:...``; ``key`` is the key's id."""
+
+    role: Word
+    meaning: Word
+    by: Handle
+    time: Time
+    ref: Annotated[str, Field(min_length=1, max_length=500)]
+    """The model's path."""
+    covers: Annotated[dict[str, str], Field(max_length=_MOST)]
+
+
+@dataclass(frozen=True)
+class ApprovalState:
+    """One approval and whether it stands; ``why`` says what made it fall."""
+
+    role: str
+    meaning: str
+    by: str
+    key: str
+    time: str
+    ref: str
+    standing: bool
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a model may be promoted; ``reasons`` says what is in the way."""
+
+    met: bool
+    reasons: tuple[str, ...]
+    approvals: tuple[ApprovalState, ...]
+
+
+def read_approvals(top: Path = Path()) -> list[Approval]:
+    """All of them, oldest first.  Raises ``CytolineError`` naming a line that is not what was written."""
+    path = top / APPROVALS
+    if not path.is_file():
+        return []
+    if path.stat().st_size > _LARGEST:
+        raise CytolineError(f"{APPROVALS} is larger than {_LARGEST >> 20} MB", _REMEDY)
+    return unchained(path, Approval.model_validate_json, _REMEDY)
+
+
+def approve(ref: str, role: str, meaning: str, by: str, key: Path | None = None, top: Path = Path()) -> Approval:
+    """Sign, and add the line.  Raises ``CytolineError`` where the policy, the key or the model's state forbids it."""
+    policy = read_policy(top)
+    private, public = key or top / PRIVATE / f"{check_name(by)}.pem", top / PUBLIC / f"{check_name(by)}.pem"
+    if by == PROJECT:
+        raise CytolineError(f"{PROJECT} is the key that seals, not a person", "approve with a key of your own")
+    if meaning not in policy.meanings:
+        raise CytolineError(f"{POLICY} has no such meaning", "one of: " + ", ".join(policy.meanings))
+    owner = key_id(public)
+    if forbidden := policy.allows(by, role, owner):
+        raise CytolineError(forbidden, "roles are: " + ", ".join(policy.roles))
+    if private_key_id(private) != owner:
+        raise CytolineError(f"that key is not the one of {public}", "sign with your own key, under your own name")
+    path, state = resolve(ref, top)
+    covers = covered(path, state)
+    refuse_unfit(path, state, covers)
+    rows = read_approvals(top)
+    fields = {"role": role, "meaning": meaning, "by": by, "key": owner, "time": now(), "ref": path, "covers": covers}
+    made = sign_row(Approval, fields, rows, _CONTEXT, private)
+    atomic.write_text(top / APPROVALS, chained([*rows, made]))
+    return made
+
+
+def standing(ref: str, top: Path = Path()) -> Standing:
+    """Who approved this version of a model, what of that still stands, and whether the policy is met.
+
+    A broken chain meets no policy; the reason says where it breaks.
+    """
+    path, state = resolve(ref, top)
+    try:
+        rows, policy = read_approvals(top), read_policy(top)
+    except CytolineError as error:
+        return Standing(False, (error.cause,), ())
+    now = covered(path, state)
+    states = judged(rows, policy, path, now, top)
+    reasons = _open(policy, [one for one in states if one.standing])
+    return Standing(not reasons, reasons, tuple(states))
+
+
+def judged(
+    rows: Sequence[Approval], policy: Policy, path: str, now: Mapping[str, str], top: Path = Path()
+) -> list[ApprovalState]:
+    """Every approval of the model at ``path`` against the hashes as they are ``now``, oldest first."""
+    links = links_of(rows)
+    mine = [number for number, row in enumerate(rows) if row.ref == path]
+    last = {(rows[number].by, rows[number].role): number for number in mine}
+    states = []
+    for number in mine:
+        row = rows[number]
+        why = [*signature_faults(row, links[number], top, _CONTEXT, row.by), *_fallen(row, now)]
+        if forbidden := policy.allows(row.by, row.role, row.key):
+            why.append(forbidden)
+        if last[row.by, row.role] != number:
+            why.append(f"{row.by} signed again as {row.role}")
+        states.append(ApprovalState(row.role, row.meaning, row.by, row.key, row.time, row.ref, not why, tuple(why)))
+    return states
+
+
+def approval_faults(rows: Sequence[Approval], top: Path) -> list[tuple[int, str]]:
+    """Lines (from 1) whose signature does not hold, and why."""
+    links = links_of(rows)
+    return [
+        (number + 1, why)
+        for number, row in enumerate(rows)
+        for why in signature_faults(row, links[number], top, _CONTEXT, row.by)
+    ]
+
+
+def _fallen(row: Approval, now: Mapping[str, str]) -> list[str]:
+    changed = [name for name in sorted(row.covers.keys() | now.keys()) if row.covers.get(name) != now.get(name)]
+    words = {True: "is not covered", False: "has changed"}
+    return [f"{name} {words[name not in row.covers]}" for name in changed]
+
+
+def _open(policy: Policy, good: Sequence[ApprovalState]) -> tuple[str, ...]:
+    blocks = set(policy.promotion.blocks)
+    reasons = [f"{one.by} says {one.meaning} as {one.role}" for one in good if one.meaning in blocks]
+    given = {(one.role, one.meaning) for one in good}
+    reasons += [
+        f"no standing {need.meaning} by a {need.role}"
+        for need in policy.promotion.needs
+        if (need.role, need.meaning) not in given
+    ]
+    wanted = {(need.role, need.meaning) for need in policy.promotion.needs}
+    counted = [one for one in good if (one.role, one.meaning) in wanted] if wanted else list(good)
+    people = min(len({one.by for one in counted}), len({one.key for one in counted}))
+    if people < policy.promotion.people:
+        reasons.append(
+            f"{people} of {policy.promotion.people} people: the needed approvals are by too few, each with an own key"
+        )
+    return tuple(reasons)

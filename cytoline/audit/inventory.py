@@ -1,0 +1,298 @@
+"""What the project should hold by ``dvc.lock`` and what lies there: one pass over the work tree and DVC's cache.
+
+Where a seal knows the SHA-256 of an object, that alone is computed: it binds more than MD5 does, in less time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cytoline.audit.covers import listing_digest
+from cytoline.audit.finding import INCOMING, Report
+from cytoline.audit.hashing import Digest, Want, hash_files
+from cytoline.audit.locate import differs_from, differs_from_hashes
+from cytoline.audit.revision import FOLDER, Cache, Item
+from cytoline.errors import CytolineError
+
+MANIFEST = "manifest.jsonl"
+CARD = "model_card.json"
+IMAGES = "images"
+_OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")
+_LARGEST_LISTING = 1 << 29
+_LARGEST_LOOK = 1 << 30
+_MOST_PLACES = 50
+"""Findings whose place is looked for; of the rest only the file is named."""
+_SKIPPED = ("__pycache__",)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Where verified content lies."""
+
+    path: Path
+    sha256: str
+    size: int
+
+
+@dataclass
+class Inventory:
+    """Paths are relative to the project, as git and DVC write them."""
+
+    outs: dict[str, str] = field(default_factory=dict)
+    """Out -> MD5, as it was looked for."""
+    expected: dict[str, str] = field(default_factory=dict)
+    """File -> MD5, for every file of every out whose listing is known, also where the file is not here."""
+    out_of: dict[str, str] = field(default_factory=dict)
+    """File -> the out that it belongs to."""
+    actual: dict[str, Digest] = field(default_factory=dict)
+    """File -> what lies in the work tree."""
+    good: set[str] = field(default_factory=set)
+    """Files of the work tree that are what ``dvc.lock`` says."""
+    held: dict[str, Held] = field(default_factory=dict)
+    """MD5 -> content that was found to be it, in the work tree or in the cache."""
+    unlisted: set[str] = field(default_factory=set)
+    """Outs whose files nobody can name here: the listing is in no cache."""
+
+
+class Stocktaking:
+    """One pass.  By the seal: ``known`` MD5 -> SHA-256, ``listed`` file -> MD5, ``parts`` file -> place -> hash."""
+
+    def __init__(
+        self,
+        top: Path,
+        report: Report,
+        known: Mapping[str, str],
+        listed: Mapping[str, str],
+        parts: Mapping[str, Mapping[str, str]],
+        both: bool = False,
+    ) -> None:
+        self.top, self.report, self.both = top, report, both
+        self.known, self.listed, self.parts = known, listed, parts
+        self.cache = Cache.of(top)
+        self.found = Inventory()
+        self._wanted: dict[Path, Want] = {}
+        self._folders: dict[str, Item] = {}
+        self._places = 0
+
+    def take(self, items: Iterable[Item]) -> Inventory:
+        """Hash all there is of ``items`` and of the cache, and report what is not as recorded."""
+        for item in items:
+            if PurePosixPath(item.path).is_absolute() or ".." in PurePosixPath(item.path).parts:
+                self.report.notes.append(f"an out lies outside of the project and was not looked at: {item.path}")
+            else:
+                self._plan(item)
+        objects = self._plan_cache()
+        digests = hash_files(self._wanted, (self.cache.folder,))
+        self._count(digests)
+        names = {
+            path.relative_to(self.top).as_posix(): digest for path, digest in digests.items() if path not in objects
+        }
+        self.found.actual = names
+        right = {
+            path: digest for path, digest in digests.items() if path in objects and self._is(digest, objects[path])
+        }
+        for path, digest in right.items():
+            self.found.held[objects[path].removesuffix(FOLDER)] = Held(path, digest.sha256, digest.size)
+        self._compare()
+        self._compare_folders()
+        harmed = {names[one.file].same_as for one in self.report.findings if one.file in names}
+        for path in objects.keys() - right.keys():
+            if digests[path].same_as not in harmed:
+                self.report.add(self._shown(path), digests[path].fault or "is not what its name says", kind="cache")
+        return self.found
+
+    def _plan(self, item: Item) -> None:
+        target = self.top / item.path
+        self.found.outs[item.path] = item.md5
+        if not target.exists() and not target.is_symlink():
+            self.report.absent.append(item.path)
+        if not item.md5.endswith(FOLDER):
+            self.found.expected[item.path], self.found.out_of[item.path] = item.md5, item.path
+            if target.exists() or target.is_symlink():
+                self._wanted[target] = self._want(item.md5, sha256=False)
+            return
+        listing = self._listing(item)
+        present = self._walk(target)
+        # Manifests name the SHA-256 of their images, cards that of every file beside them.
+        files = present if listing is None else listing
+        named = "" if CARD in files else f"{IMAGES}/" if MANIFEST in files else None
+        if listing is None:
+            self._folders[item.path] = item
+            for name, path in present.items():
+                self._wanted[path] = Want(True, self.both or (named is not None and name.startswith(named)))
+            return
+        for name, md5 in listing.items():
+            file = f"{item.path}/{name}"
+            self.found.expected[file], self.found.out_of[file] = md5, item.path
+            if target.is_dir():
+                self._wanted[target / name] = self._want(md5, named is not None and name.startswith(named))
+        for name in present.keys() - listing.keys():
+            shown, place = self._masked(f"{item.path}/{name}", item.path)
+            self.report.add(shown, "is not in the listing of dvc.lock", place)
+
+    def _want(self, md5: str, sha256: bool) -> Want:
+        return Want(sha256=True) if md5 in self.known else Want(md5=True, sha256=sha256 or self.both)
+
+    def _listing(self, item: Item) -> Mapping[str, str] | None:
+        listing = listing_of(self.cache, item)
+        if listing is None:
+            # The seal's list, if it is the one that the hash in dvc.lock is of.
+            start = f"{item.path}/"
+            known = {path.removeprefix(start): md5 for path, md5 in self.listed.items() if path.startswith(start)}
+            same = listing_digest([{"md5": md5, "relpath": name} for name, md5 in known.items()]) == item.md5
+            listing = known if same else None
+        if listing is not None and not all(map(_plain, listing)):
+            self.report.add(item.path, "its listing names files outside of it")
+            return {name: md5 for name, md5 in listing.items() if _plain(name)}
+        return listing
+
+    def _walk(self, folder: Path) -> dict[str, Path]:
+        """Every file below a folder; links are not followed."""
+        if not folder.is_dir():
+            return {}
+        return {
+            path.relative_to(folder).as_posix(): path
+            for path in folder.rglob("*")
+            if (path.is_symlink() or not path.is_dir())
+            and path.name != ".gitignore"
+            and not path.name.endswith(".pyc")
+            and not set(_SKIPPED) & set(path.parts)
+        }
+
+    def _plan_cache(self) -> dict[Path, str]:
+        objects = {}
+        for path in self.cache.folder.glob("??/*"):
+            if _OBJECT.fullmatch(path.name):
+                md5 = path.parent.name + path.name
+                objects[path] = md5
+                self._wanted[path] = self._want(md5, sha256=False)
+        return objects
+
+    def _is(self, digest: Digest, md5: str) -> bool:
+        if digest.fault:
+            return False
+        known = self.known.get(md5)
+        return digest.sha256 == known if known is not None else digest.md5 == md5.removesuffix(FOLDER)
+
+    def _compare(self) -> None:
+        reported = {finding.file for finding in self.report.findings}
+        for path, md5 in self.found.expected.items():
+            digest = self.found.actual.get(path)
+            if digest is None or path in reported:
+                continue
+            if self._is(digest, md5):
+                self.found.good.add(path)
+                self.found.held[md5] = Held(self.top / path, digest.sha256, digest.size)
+            else:
+                shown, hidden = self._masked(path, self.found.out_of[path])
+                place = hidden or self._place(path, md5, digest)
+                self.report.add(shown, digest.fault or "is not what dvc.lock records", place)
+
+    def _place(self, path: str, md5: str, digest: Digest) -> str:
+        self._places += 1
+        if digest.fault or digest.size > _LARGEST_LOOK or self._places > _MOST_PLACES:
+            return ""
+        original, content = self.found.held.get(md5), (self.top / path).read_bytes()
+        if original is not None:
+            return differs_from(path, content, original.path.read_bytes())
+        return differs_from_hashes(path, content, self.parts.get(path, {}))
+
+    def _compare_folders(self) -> None:
+        """Folders whose listing is in no cache (figures that git keeps): their digest is computed as DVC does."""
+        for out, item in self._folders.items():
+            files = {path: one for path, one in self.found.actual.items() if path.startswith(f"{out}/")}
+            rows = [{"md5": one.md5, "relpath": path.removeprefix(f"{out}/")} for path, one in files.items()]
+            if not files:
+                self.found.unlisted.add(out)
+            elif listing_digest(rows) == item.md5:
+                for path, one in files.items():
+                    self.found.expected[path], self.found.out_of[path] = one.md5, out
+                    self.found.good.add(path)
+                    self.found.held[one.md5] = Held(self.top / path, one.sha256, one.size)
+            else:
+                self.found.unlisted.add(out)
+                # Whoever knows which of its files changed (git does, for figures) has said so already.
+                if not any(finding.file.startswith(f"{out}/") for finding in self.report.findings):
+                    self.report.add(out, "is not what dvc.lock records; without its listing nobody can say which file")
+
+    def _count(self, digests: Mapping[Path, Digest]) -> None:
+        sizes: dict[Any, int] = {one.same_as: one.size for one in digests.values() if not one.fault}
+        self.report.files, self.report.size = len(sizes), sum(sizes.values())
+
+    def _masked(self, path: str, out: str) -> tuple[str, str]:
+        """Names of incoming files may say who is in them: they go by their place in the listing."""
+        if not path.startswith(f"{INCOMING}/"):
+            return path, ""
+        below = sorted(name for name, owner in self.found.out_of.items() if owner == out)
+        return out, f"file {below.index(path) + 1} of its listing" if path in below else "a file too many"
+
+    def _shown(self, path: Path) -> str:
+        return (
+            path.relative_to(self.top).as_posix()
+            if path.is_relative_to(self.top)
+            else f"{path.parent.name}/{path.name}"
+        )
+
+
+def listing_of(cache: Cache, item: Item) -> Mapping[str, str] | None:
+    """The files of a folder by its object in the cache, where that is there and is what its name says."""
+    try:
+        path = cache.path(item.md5)
+        if not path.is_file() or path.stat().st_size > _LARGEST_LISTING:
+            return None
+        # The pass over the cache reports an object that is not what its name says.
+        good = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() + FOLDER == item.md5
+        return cache.listing(item.md5) if good else None
+    except (CytolineError, OSError, RecursionError):
+        return None
+
+
+def check_tables(stock: Inventory, top: Path, report: Report) -> None:
+    """Rows of manifests against the images that they name, and model cards against the files of their folders."""
+    for path in sorted(stock.good):
+        folder, _, name = path.rpartition("/")
+        if name == MANIFEST and folder == stock.out_of[path]:
+            _check_manifest(path, f"{folder}/{IMAGES}", stock, top, report)
+        elif name == CARD and folder == stock.out_of[path]:
+            _check_card(path, folder, stock, top, report)
+
+
+def _check_manifest(path: str, images: str, stock: Inventory, top: Path, report: Report) -> None:
+    if not any(name.startswith(f"{images}/") for name in stock.expected):
+        return  # packed in shards, which are hashed as a whole
+    for number, line in enumerate((top / path).read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            row = json.loads(line)
+            image, sha256 = f"{images}/{row['file']}", row["sha256"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            report.add(path, "is no record of an image", f"row {number}")
+            continue
+        if image not in stock.expected:
+            report.add(path, "names an image that its data set does not hold", f"row {number}")
+        elif image in stock.good and stock.actual[image].sha256 != sha256:
+            report.add(path, "says another SHA-256 than its image has", f"row {number}")
+
+
+def _check_card(path: str, folder: str, stock: Inventory, top: Path, report: Report) -> None:
+    try:
+        files = dict(json.loads((top / path).read_bytes())["files"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        report.add(path, "names no files")
+        return
+    for name, sha256 in files.items():
+        file = f"{folder}/{name}"
+        if file not in stock.expected:
+            report.add(path, f"names {name}, which the model does not hold")
+        elif file in stock.good and stock.actual[file].sha256 != sha256:
+            report.add(path, f"says another SHA-256 than {name} has")
+
+
+def _plain(name: str) -> bool:
+    parts = PurePosixPath(name)
+    return bool(name) and not parts.is_absolute() and ".." not in parts.parts
