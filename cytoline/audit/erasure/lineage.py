@@ -58,7 +58,9 @@ def trace(seeds: Iterable[str], stores: Stores, parts: dict[str, str]) -> Lineag
         if len(tainted) == before:
             break
     lineage = Lineage()
-    part_of = {md5: parts[inner] for md5, rows in stores.listings().items() for inner in rows.values() if inner in parts}
+    part_of = {
+        md5: parts[inner] for md5, rows in stores.listings().items() for inner in rows.values() if inner in parts
+    }
     models: dict[tuple[str, str], tuple[str, set[str]]] = {}
     for commit, stages in states:
         items = (item for stage in stages for item in (*stage.deps, *stage.outs))
@@ -71,7 +73,8 @@ def trace(seeds: Iterable[str], stores: Stores, parts: dict[str, str]) -> Lineag
             if out.md5 in tainted and commit == "":
                 lineage.now.add(out.path)
     lineage.models = [
-        Made(path, md5, part, tuple(sorted(seen - {"", _RUN_CACHE}))) for (path, md5), (part, seen) in sorted(models.items())
+        Made(path, md5, part, tuple(sorted(seen - {"", _RUN_CACHE})))
+        for (path, md5), (part, seen) in sorted(models.items())
     ]
     lineage.clean_pages -= lineage.pages
     return lineage

@@ -8,7 +8,7 @@ of the others stay within reach.  Shards and pages are not: they can be made aga
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -67,7 +67,18 @@ def judge_objects(person: Person, marks: Marks, stores: Stores, top: Path) -> Ob
     _folders(marks, stores, found)
     _pages(person, stores, found, pages, top)
     _replace(person, marks, stores, found)
-    _runs(stores, found)
+    return found
+
+
+def entries_of_runs(stores: Stores, gone: Container[str]) -> dict[str, list[str]]:
+    """Store -> entries of DVC's run-cache that tell of objects that go: nothing can be restored from them."""
+    found: dict[str, list[str]] = {}
+    for store in stores.all:
+        for name in store.runs():
+            stage = run_entry(store.read(name))
+            items = [item.md5 for item in (*stage.deps, *stage.outs)] if stage is not None else []
+            if any(md5 in gone for md5 in items):
+                found.setdefault(store.label, []).append(name)
     return found
 
 
@@ -149,15 +160,6 @@ def _keep(found: Objects, content: bytes) -> str:
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     found.fresh[md5] = content
     return md5
-
-
-def _runs(stores: Stores, found: Objects) -> None:
-    for store in stores.all:
-        for name in store.runs():
-            stage = run_entry(store.read(name))
-            items: Iterable[str] = [item.md5 for item in (*stage.deps, *stage.outs)] if stage is not None else []
-            if any(md5 in found.gone for md5 in items):
-                found.runs.setdefault(store.label, []).append(name)
 
 
 def _last(path: str) -> str:

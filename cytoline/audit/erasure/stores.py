@@ -127,7 +127,10 @@ class Stores:
 
 
 def open_stores(top: Path) -> Stores:
-    """The cache and the remotes of the repository at ``top``.  Raises ``CytolineError`` where it is no DVC repository."""
+    """The cache and the remotes of the repository at ``top``.
+
+    Raises ``CytolineError`` where it is no DVC repository.
+    """
     from dvc.exceptions import DvcException
     from dvc.fs import LocalFileSystem, get_cloud_fs
     from dvc.repo import Repo

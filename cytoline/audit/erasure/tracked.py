@@ -1,4 +1,4 @@
-"""MLflow: its database and the files it keeps.  A store on this machine is searched; a server's is named as not searched.
+"""MLflow: its database and the files it keeps, on this machine; a server is named as not searched.
 
 DVC's digests and git's commits are all that cytoline's runs record; what people log by hand may hold more.
 """
@@ -104,7 +104,9 @@ def _values(connection: sqlite3.Connection, marks: Marks) -> Iterator[tuple[str,
         table = _quoted(name)
         for _, column, *_ in connection.execute(f"PRAGMA table_info({table})").fetchall():
             quoted = _quoted(column)
-            for (value,) in connection.execute(f"SELECT DISTINCT {quoted} FROM {table} WHERE typeof({quoted}) = 'text'"):
+            for (value,) in connection.execute(
+                f"SELECT DISTINCT {quoted} FROM {table} WHERE typeof({quoted}) = 'text'"
+            ):
                 content = str(value).encode("utf-8", "surrogatepass")
                 if marks.coded(content) or marks.named(content):
                     yield table, quoted, value
