@@ -8,6 +8,7 @@ by side, an image of somebody else that only the old version has, a report whose
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -54,6 +55,8 @@ class Truth:
     """Her pseudonyms: image ids, slide."""
     others: dict[str, bytes] = field(default_factory=dict)
     """Originals and clean pictures of other people, in any version."""
+    common: set[bytes] = field(default_factory=set)
+    """What is made of other people's pictures, and may be the same as what is made of hers."""
     only_old: set[str] = field(default_factory=set)
     """Those of ``others`` that the work tree does not have any more."""
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -94,7 +97,11 @@ def build(folder: Path, mode: str = "keyed") -> Truth:
         now = {path.name for path in Path("data/clean/images").iterdir()}
         gone = {name for name in truth.others if name.startswith("clean ") and name.split()[1] not in now}
         truth.only_old = {"incoming ABEL-1001 ABEL-1001/old.png", *gone}
-        truth.hers = {name: content for name, content in truth.hers.items() if content not in truth.others.values()}
+        truth.hers = {
+            name: content
+            for name, content in truth.hers.items()
+            if content not in {*truth.others.values(), *truth.common}
+        }
     return truth
 
 
@@ -231,11 +238,9 @@ def _commit(truth: Truth, message: str) -> None:
 def _learn(truth: Truth) -> None:
     """Note what each folder now holds of whom."""
     truth.pseudonym = names().of("patient", HER)
-    her_raw = set()
     for line in Path("data/raw/manifest.jsonl").read_text().splitlines():
         row = json.loads(line)
         if row["patient"] == HER:
-            her_raw.add(row["image_id"])
             truth.codes |= {row["image_id"], names().of("file", row["image_id"])}
             truth.codes.add(names().of("slide", f"{HER}\0{row['slide']}"))
     for path in Path("data/clean/images").iterdir():
@@ -247,9 +252,14 @@ def _learn(truth: Truth) -> None:
         for name, content in Shards(Path("data") / kind).items():
             if name[:32] in truth.codes:
                 truth.hers[f"{kind} {name}"] = content
+            else:
+                truth.common.add(content)
     for path in Path("data/clean/images").iterdir():
+        page, fingerprint = encoded(Image.open(path), "JPEG"), hashlib.sha512(path.read_bytes()).digest()
         if path.stem in truth.codes:
-            truth.hers[f"page {path.name}"] = encoded(Image.open(path), "JPEG")
+            truth.hers |= {f"page {path.name}": page, f"fingerprint {path.name}": fingerprint}
+        else:
+            truth.common |= {page, fingerprint}
     _learn_versions(truth)
 
 
@@ -274,7 +284,8 @@ def _plant_by_hand(truth: Truth) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
-    run = client.search_runs([client.get_experiment_by_name("cytoline").experiment_id], max_results=1)[0].info.run_id
+    version = client.get_model_version_by_alias("cytoline-classifier", "candidate")
+    run = str(version.run_id)
     mine = next(path for path in sorted(Path("data/clean/images").iterdir()) if path.stem in truth.codes)
     client.log_artifact(run, str(mine), "samples")
     client.set_tag(run, "looked.at", f"patient {truth.pseudonym}")

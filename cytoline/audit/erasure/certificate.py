@@ -22,7 +22,7 @@ VERSION = 1
 
 _HISTORY = (
     "git's history is every clone's copy and is not rewritten here; it holds pseudonyms and hashes of old versions. "
-    "The commands that rewrite it were printed"
+    "`--history` gives the list and the commands that rewrite it"
 )
 
 
@@ -83,7 +83,7 @@ def _free(reference: str) -> Path:
 
 def sign(content: bytes, key: Path) -> bytes:
     try:
-        from cytoline.audit.signing import sign_bytes
+        from cytoline.audit.signing import sign_bytes  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
         raise CytolineError(
             "this version of cytoline cannot sign", "leave --key out for an unsigned certificate"

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from cytoline.audit.erasure.run import erase as erase_patient
-from cytoline.audit.erasure.view import show_outcome, show_plan
+from cytoline.audit.erasure.view import show_history, show_outcome, show_plan
 from cytoline.errors import CytolineError
 
 EXIT_LEFT = 1
@@ -31,6 +31,9 @@ def erase(
         bool, typer.Option("--withdraw-models", help="delete the weights of models that learned from the patient, too")
     ] = False,
     incomplete: Annotated[bool, typer.Option("--incomplete", help="go on although a store cannot be searched")] = False,
+    history: Annotated[
+        Path | None, typer.Option(help="a file outside the repository for the list that rewrites git's history")
+    ] = None,
     repro: Annotated[bool, typer.Option("--repro", help="run `dvc repro` afterwards")] = False,
 ) -> None:
     """Erase one patient from everything: originals, every version in DVC's cache and remotes, MLflow, the memo store.
@@ -44,7 +47,7 @@ def erase(
     Exit code 0: planned, or nothing is left; 1: something is left or could not be searched; 2: usage or missing data.
     """
     console = Console(highlight=False, soft_wrap=True, stderr=as_json)
-    outcome = erase_patient(pseudonym, withdraw_models=withdraw_models)
+    outcome = erase_patient(pseudonym, withdraw_models=withdraw_models, history=history)
     if not as_json or (execute and not yes):
         show_plan(console, outcome.plan)
     if execute:
@@ -57,12 +60,14 @@ def erase(
             incomplete=incomplete,
             repro=repro,
             key=key,
+            history=history,
             certificate=certificate,
             plan=outcome.plan,
         )
         if not as_json:
             show_outcome(console, outcome)
     elif not as_json:
+        show_history(console, outcome)
         console.print("nothing was changed; `--execute` does it")
     if as_json:
         typer.echo(json.dumps(outcome.as_json(), indent=1, sort_keys=True))

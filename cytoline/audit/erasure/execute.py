@@ -69,9 +69,13 @@ def empty_tracking(plan: Plan) -> None:
 
 
 def empty_caches(plan: Plan) -> None:
-    """The memo store, states of interrupted trainings, and what DVC noted about names of files outside the project."""
+    """The memo store, states of interrupted trainings, notes."""
     for place in ("memo store", "resume states", ".cytoline"):
         _change(plan, place)
+
+
+def forget_names(_plan: Plan) -> None:
+    """DVC's index outside the project, which knows every file by its name; DVC makes it anew."""
     folder = site_cache()
     if folder.is_dir():
         shutil.rmtree(folder)
@@ -119,7 +123,7 @@ STEPS: list[Step] = [
     empty_caches,
     clean_work_tree,
 ]
-LAST: list[Step] = [clean_incoming, forget_in_crosswalk]
+LAST: list[Step] = [forget_names, clean_incoming, forget_in_crosswalk]
 """Outside of DVC's lock: the first of them is a dvc command itself."""
 
 
@@ -163,7 +167,7 @@ def _keep_without(plan: Plan, store: Store) -> None:
 
 def _change(plan: Plan, place: str) -> None:
     changes = plan.files.by_place.get(place, [])
-    for change in track(changes, len(changes), f"erasing in {place}"):
+    for change in changes:
         _apply(change)
     _count(plan, place, len(changes))
 

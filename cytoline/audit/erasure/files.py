@@ -42,6 +42,8 @@ class Files:
     by_place: dict[str, list[Change]] = field(default_factory=dict)
     attention: list[Path] = field(default_factory=list)
     memo_kept: int = 0
+    shards: set[Path] = field(default_factory=set)
+    """Folders of shards that go as a whole."""
     links_elsewhere: int = 0
     """Files of which the file system knows one more name that is in none of the places searched."""
 
@@ -79,7 +81,7 @@ def judge_files(person: Person, marks: Marks, stores: Stores, tainted: set[str])
 def work_files(stores: Stores) -> Iterator[Path]:
     """Every file of the work tree outside of git's, DVC's, MLflow's and cytoline's own folders."""
     roots = {Path(store.root).resolve() for store in stores.all} | set(tracking_places()[1])
-    skipped = {CYTOLINE.resolve(), Path(".dvc/cache").resolve(), *roots}
+    skipped = {CYTOLINE.resolve(), *roots}
     for folder, names, files in os.walk("."):
         here = Path(folder)
         names[:] = sorted(name for name in names if name not in _SKIPPED and (here / name).resolve() not in skipped)
@@ -103,6 +105,8 @@ def below(folder: Path) -> Iterator[Path]:
 
 
 def _judge(path: Path, marks: Marks, tainted: set[str], place: str, found: Files) -> None:
+    if path.parent in found.shards:
+        return
     content = path.read_bytes()
     named = path.name == REFUSED and marks.named(content)
     how = marks.found_in(content)
@@ -125,21 +129,22 @@ def _judge(path: Path, marks: Marks, tainted: set[str], place: str, found: Files
 
 def _drop_shards(folder: Path, place: str, found: Files) -> None:
     """A folder of shards without one of them is no folder of shards: all of it is made again."""
-    known = {change.path for change in found.by_place.get(place, [])}
+    found.shards.add(folder)
+    found.by_place[place] = [c for c in found.by_place.get(place, []) if not c.path.is_relative_to(folder)]
     for path in below(folder):
-        if path not in known:
-            found.add(place, Change(path))
+        found.add(place, Change(path))
 
 
-def count_links(paths: list[Path]) -> int:
+def count_links(paths: list[Path], marks: Marks) -> int:
     """Files among ``paths`` (all names that will go) that have yet another name somewhere on the file system."""
     names: Counter[tuple[int, int]] = Counter()
-    links: dict[tuple[int, int], int] = {}
+    links: dict[tuple[int, int], tuple[int, Path]] = {}
     for path in paths:
         try:
             status = path.stat()
         except OSError:
             continue
         names[status.st_dev, status.st_ino] += 1
-        links[status.st_dev, status.st_ino] = status.st_nlink
-    return sum(links[key] > count for key, count in names.items())
+        links[status.st_dev, status.st_ino] = status.st_nlink, path
+    more = [path for key, (number, path) in links.items() if number > names[key]]
+    return sum(marks.found_in(path.read_bytes()) is not None for path in more)  # others' files have names that stay

@@ -15,7 +15,6 @@ from cytoline.audit.erasure.marks import How, Marks
 from cytoline.errors import CytolineError
 
 _LARGEST = 256 << 20
-REPLACEMENTS = Path(".cytoline/erasure-replacements.txt")
 
 
 @dataclass
@@ -47,22 +46,26 @@ def search_history(marks: Marks) -> History:
     return history
 
 
-def rewriting(marks: Marks, replaced: Mapping[str, str], history: History) -> tuple[str, list[str]]:
-    """The replacement file for ``git filter-repo --replace-text``, and the commands to paste.
+def replacements(marks: Marks, replaced: Mapping[str, str]) -> str:
+    """The list for ``git filter-repo --replace-text``.  It holds what is to vanish, so it belongs in no repository.
 
     Old versions then name the listings without the person, so that ``dvc checkout`` of an old commit works again.
     """
     lines = [f"{code}==>erased" for code in sorted(marks.codes | marks.own)]
     lines += [f"{name}==>erased" for name in marks.searchable]
     lines += [f"{old}==>{new}" for old, new in sorted(replaced.items())]
-    commands = [
-        "git clone --no-local . ../rewritten && cd ../rewritten    # never in the only copy",
-        f"git filter-repo --replace-text {REPLACEMENTS.absolute()}",
+    return "".join(line + "\n" for line in lines)
+
+
+def rewriting(history: History, listed: Path) -> list[str]:
+    """The commands to paste, with the list of replacements in ``listed``."""
+    return [
+        "git clone --no-local . ../rewritten && cd ../rewritten     # never in the only copy",
+        f"git filter-repo --replace-text {_quoted(str(listed))}",
         *(f"git filter-repo --invert-paths --path {_quoted(path)}" for path in sorted(set(history.originals))),
-        "git push --force --all && git push --force --tags         # then every clone is made anew",
-        "git reflog expire --expire=now --all && git gc --prune=now # in the old place, and on the server",
+        "git push --force --all && git push --force --tags          # then every clone is made anew",
+        "git reflog expire --expire=now --all && git gc --prune=now  # in the old place, and on the server",
     ]
-    return "".join(line + "\n" for line in lines), commands
 
 
 def _blobs() -> Iterator[tuple[str, bytes]]:

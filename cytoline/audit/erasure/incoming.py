@@ -20,6 +20,9 @@ from cytoline.sources.identity import apply_rule
 from cytoline.sources.params import CollectParams
 from cytoline.sources.schema import COLUMN, SourceInfo, load_source
 
+PRIVATE = Path(".cytoline")
+"""Where originals are laid out for reading: if a run is killed, the next one finds and erases what it left there."""
+
 IsTheirs = Callable[[str], bool]
 """Whether a raw patient id is the person's."""
 
@@ -45,7 +48,7 @@ def divide(name: str, folder: Path, is_theirs: IsTheirs, memo: Memo, params: Col
     info = load_source(folder)
     if info.kind == "phantom":
         return None
-    with TemporaryDirectory(prefix=".unpacked-") as unpack_to:
+    with TemporaryDirectory(prefix=".unpacked-", dir=PRIVATE) as unpack_to:
         examined = examine(name, folder, info, params, memo, None, Path(unpack_to))
     kept = [(image.found.origin or image.found.path, image) for image in examined.kept]
     mine = {path for path, image in kept if is_theirs(image.patient)}

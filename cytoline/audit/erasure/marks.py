@@ -41,7 +41,7 @@ class Marks:
     words: frozenset[str] = field(default=frozenset(), repr=False)
     others: frozenset[str] = field(default=frozenset(), repr=False)
 
-    @property
+    @cached_property
     def own(self) -> frozenset[str]:
         """Digests of files that are nobody else's as well."""
         return self.digests - self.others

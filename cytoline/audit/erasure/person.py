@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cytoline.audit.erasure.incoming import Split, divide
+from cytoline.audit.erasure.incoming import PRIVATE, Split, divide
 from cytoline.audit.erasure.marks import Marks
 from cytoline.audit.erasure.stores import Stores
 from cytoline.crosswalk import Crosswalk
@@ -175,6 +175,7 @@ def _rows(content: bytes) -> list[dict[str, Any]]:
 
 def _learn_sources(person: Person, stores: Stores) -> None:
     params, memo = CollectParams.load(), Memo()
+    PRIVATE.mkdir(exist_ok=True)
     for path in sorted(INCOMING.glob(f"*/{SOURCE_FILE}")):
         found = divide(path.parent.name, path.parent, person.is_theirs, memo, params)
         if found is not None:
@@ -192,7 +193,7 @@ def _learn_version(
 ) -> None:
     """A source as it was: laid out in a temporary folder from DVC's objects."""
     places = stores.md5s()
-    with TemporaryDirectory(prefix="cytoline-") as temporary:
+    with TemporaryDirectory(prefix=".version-", dir=PRIVATE) as temporary:
         folder = Path(temporary)
         for path, inner in rows.items():
             target = folder / path

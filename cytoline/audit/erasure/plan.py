@@ -142,9 +142,8 @@ def make_plan(pseudonym: str, withdraw: bool) -> Plan:
         versions=versions_of(learned, database),
     )
     paths = [change.path for changes in files.by_place.values() for change in changes]
-    files.links_elsewhere = count_links(
-        paths + [Path(stores.cache.root) / name for name in plan.in_store(stores.cache)]
-    )
+    paths += [Path(stores.cache.root) / name for name in plan.in_store(stores.cache)]
+    files.links_elsewhere = count_links(paths, marks)
     return plan
 
 

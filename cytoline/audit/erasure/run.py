@@ -9,11 +9,12 @@ from typing import Any
 
 from cytoline.audit.erasure.certificate import certificate_of, is_complete, sign, write_certificate
 from cytoline.audit.erasure.execute import carry_out, fsync_folders, rebuild
-from cytoline.audit.erasure.history import REPLACEMENTS, rewriting
+from cytoline.audit.erasure.history import replacements, rewriting
 from cytoline.audit.erasure.plan import Plan, make_plan
 from cytoline.audit.erasure.proof import Proof, prove
 from cytoline.crosswalk import write_private
 from cytoline.errors import CytolineError
+from cytoline.pseudonyms import refuse_inside
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Outcome:
     certificate: Path | None = None
     signed: bool = False
     commands: tuple[str, ...] = ()
-    """What rewrites git's history, ready to paste."""
+    """What rewrites git's history, ready to paste; none where it holds nothing or no list was asked for."""
 
     @property
     def complete(self) -> bool:
@@ -55,25 +56,29 @@ def erase(
     repro: bool = False,
     key: Path | None = None,
     certificate: Path | None = None,
+    history: Path | None = None,
     plan: Plan | None = None,
 ) -> Outcome:
     """Plan the erasure of one patient in the repository at ``top``; with ``execute`` do it and prove it.
 
-    ``incomplete``: go on although a store cannot be searched.  ``key``: signs the certificate.  ``plan``: one that was
-    made (and shown) a moment ago.  Raises ``CytolineError`` where nothing may be done.
+    ``incomplete``: go on although a store cannot be searched.  ``key``: signs the certificate.  ``history``: a file
+    outside the repository for what ``git filter-repo`` has to replace.  ``plan``: one that was made (and shown) a
+    moment ago.  Raises ``CytolineError`` where nothing may be done.
     """
-    key, certificate = (one.absolute() if one is not None else None for one in (key, certificate))
+    key, certificate, history = (one.absolute() if one is not None else None for one in (key, certificate, history))
     with chdir(top):
+        if history is not None:
+            refuse_inside(history, Path())
         plan = plan or make_plan(pseudonym, withdraw_models)
+        commands = _explain_history(plan, history) if history is not None else []
         if not execute:
-            return Outcome(plan)
+            return Outcome(plan, commands=tuple(commands))
         if plan.unsearched and not incomplete:
             raise CytolineError(
                 "some stores cannot be searched: " + "; ".join(plan.unsearched),
                 "make them reachable; or --incomplete erases elsewhere, and a later run goes on from there",
             )
         _check_key(key)
-        commands = _explain_history(plan)
         carry_out(plan)
         fsync_folders()
         proof = prove(plan)
@@ -91,10 +96,7 @@ def _check_key(key: Path | None) -> None:
         sign(b"", key)
 
 
-def _explain_history(plan: Plan) -> list[str]:
-    """The replacement file lies in ``.cytoline``, which git ignores: it holds what is to vanish."""
-    if not plan.history.files and not plan.objects.replaced:
-        return []
-    text, commands = rewriting(plan.marks, plan.objects.replaced, plan.history)
-    write_private(REPLACEMENTS, text)
-    return commands
+def _explain_history(plan: Plan, path: Path) -> list[str]:
+    """Write the list while it is known what it must hold: after the erasure nobody can make it any more."""
+    write_private(path, replacements(plan.marks, plan.objects.replaced))
+    return rewriting(plan.history, path)

@@ -38,11 +38,20 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
         console.print("[bold]to fix[/]: look at these files, then run the same command again")
     console.print(f"certificate: {outcome.certificate} ({'signed' if outcome.signed else 'NOT signed: give --key'})")
     console.print("next: `git add -A data certificates metrics && git commit`, `dvc repro`, commit, `dvc push`")
+    show_history(console, outcome)
+
+
+def show_history(console: Console, outcome: Outcome) -> None:
+    """What git keeps, and how to rewrite it."""
+    if not outcome.plan.history.files and not outcome.plan.objects.replaced:
+        return
     if outcome.commands:
-        console.print("git's history still holds pseudonyms and hashes. To rewrite it:")
+        console.print("to rewrite git's history (the list names the patient: delete it afterwards):")
         for line in outcome.commands:
             console.print(f"  {line}", markup=False)
-        console.print("  (run no `dvc gc` before that: old versions would lose files of other patients)")
+    elif outcome.proof is None:
+        console.print("--history FILE, given now, writes the list with which git's history can be rewritten later")
+    console.print("run no `dvc gc` before git's history is rewritten: old versions would lose files of other patients")
 
 
 def _table(plan: Plan) -> Table:
