@@ -74,11 +74,19 @@ def empty_caches(plan: Plan) -> None:
         _change(plan, place)
 
 
-def forget_names(_plan: Plan) -> None:
-    """DVC's index outside the project, which knows every file by its name; DVC makes it anew."""
-    folder = site_cache()
-    if folder.is_dir():
-        shutil.rmtree(folder)
+def forget_names(plan: Plan) -> None:
+    """DVC's indexes outside the project, which know every file by its name; DVC makes them anew.
+
+    A project that was moved or copied has left one behind; it is known by what it holds.
+    """
+    own = site_cache()
+    for folder in sorted(own.parent.glob("*/")):
+        shown = (
+            plan.marks.found_in(path.read_bytes(), names=True) for path in below(folder) if os.access(path, os.R_OK)
+        )
+        if folder == own or any(shown):
+            _count(plan, "DVC's index", sum(1 for _ in below(folder)))
+            shutil.rmtree(folder)
 
 
 def clean_work_tree(plan: Plan) -> None:

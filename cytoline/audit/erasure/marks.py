@@ -68,7 +68,7 @@ class Marks:
 
     def coded(self, content: bytes) -> bool:
         """A code of the person stands in it."""
-        return any(run in self._codes for run in _runs(content))
+        return any(word in self._codes for run in _runs(content) for word in _words(run))
 
     def named(self, content: bytes) -> bool:
         """A name of the person stands in it."""
@@ -121,6 +121,13 @@ def _pictures(content: bytes) -> Iterator[bytes]:
 
 def _runs(content: bytes) -> Iterator[bytes]:
     return (match.group().lower() for match in _RUN.finditer(content))
+
+
+def _words(run: bytes) -> Iterator[bytes]:
+    """Every code that a run of digits may hold: in an SQLite file the byte before a code may be a digit, too."""
+    for length in (32, 64):
+        for start in range(len(run) - length + 1):
+            yield run[start : start + length]
 
 
 def _spellings(word: str) -> set[bytes]:

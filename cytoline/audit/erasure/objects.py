@@ -132,7 +132,7 @@ def _replace(person: Person, marks: Marks, stores: Stores, found: Objects) -> No
             continue
         for path, inner in list(rows.items()):
             fresh = split.rewritten.get(path) if split is not None else None
-            if split is not None and path in split.mine:
+            if (split is not None and path in split.mine) or marks.coded(path.encode()):
                 del rows[path]
             elif fresh is None and inner not in found.gone:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,7 @@ def _files(proof: Proof, place: str, paths: list[Path], marks: Marks) -> None:
 
 
 def _outside(proof: Proof, marks: Marks) -> None:
-    """DVC's index outside the project."""
+    """DVC's indexes outside the project, as far as they are this user's."""
     from cytoline.audit.erasure.execute import site_cache
 
-    _files(proof, "DVC's index", list(below(site_cache())), marks)
+    _files(proof, "DVC's index", [path for path in below(site_cache().parent) if os.access(path, os.R_OK)], marks)
