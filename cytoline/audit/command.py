@@ -12,6 +12,7 @@ from cytoline.audit.subject_command import subject
 from cytoline.audit.approve import approvals, keygen
 from cytoline.audit.seal import seal
 from cytoline.audit.verify import verify
+from cytoline.audit.erasure.command import erase
 
 app = typer.Typer(
     add_completion=False,
@@ -28,3 +29,4 @@ app.command()(approvals)
 app.command()(keygen)
 app.command()(seal)
 app.command()(verify)
+app.command()(erase)
