@@ -47,6 +47,11 @@ class Answer:
     state: State
     evidence: tuple[Shown, ...]
 
+    @property
+    def word(self) -> str:
+        """The state for readers: an empty row that shows some of its evidence is called incomplete."""
+        return "incomplete" if self.state == "empty" and any(one.found for one in self.evidence) else self.state
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -73,7 +78,7 @@ class Resolved:
 
 
 def resolve(frameworks: Iterable[Framework], revision: Revision, ref: str | None = None) -> tuple[Resolved, ...]:
-    """Look for the evidence of every row in ``revision``; approvals are those of the model ``ref`` (any, where None)."""
+    """Look for the evidence of every row in ``revision``; approvals are those of the model ``ref`` (None: of any)."""
     search = _Search(revision, ref)
     return tuple(Resolved(one, tuple(search.answer(row) for row in one.rows)) for one in frameworks)
 

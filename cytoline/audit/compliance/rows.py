@@ -15,7 +15,7 @@ from cytoline.errors import CytolineError
 
 FOLDER = Path(__file__).parent
 ORDER = ("eu_ai_act", "annex_iv", "gmlp", "gdpr", "hipaa", "claim", "tripod_ai")
-"""The maps in the order in which they are shown; the SOUP list of IEC 62304 is computed (``cytoline.audit.compliance.soup``)."""
+"""The maps in the order in which they are shown; that of IEC 62304 is computed (``cytoline.audit.compliance.soup``)."""
 
 Text = Annotated[str, Field(min_length=1)]
 Required = Literal["build", "release", "no"]
@@ -68,8 +68,10 @@ class Evidence(BaseModel):
 
 
 class Row(BaseModel):
-    """One clause.  ``required``: ``build`` rows must be filled in every state of the repository, ``release`` rows before
-    a model is released; ``no`` rows may stay empty (and are shown empty).
+    """One clause.
+
+    ``required``: ``build`` rows must be filled in every state of the repository, ``release`` rows before a model is
+    released; ``no`` rows may stay empty (and are shown empty).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,7 +117,9 @@ def read_framework(path: Path) -> Framework:
     try:
         return Framework.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise CytolineError(f"{path.name} is missing", "restore it: `git checkout -- cytoline/audit/compliance`") from None
+        raise CytolineError(
+            f"{path.name} is missing", "restore it: `git checkout -- cytoline/audit/compliance`"
+        ) from None
     except yaml.YAMLError as error:
         raise CytolineError(f"{path.name} is no YAML: {str(error).splitlines()[0]}", "correct it") from None
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The SOUP list of IEC 62304 (software of unknown provenance, clauses 5.3.3, 7.1.3, 8.1.2): every package of the lock file.
+"""The SOUP list of IEC 62304 (software of unknown provenance, clauses 5.3.3, 7.1.3, 8.1.2): every locked package.
 
 Name and version are read from ``requirements.lock``, the licence from the installed package's metadata (PEP 639's
 ``License-Expression`` first), the purpose from the comments of ``requirements.in``.
@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 from cytoline.audit.revision import Revision
 
@@ -53,7 +54,7 @@ def canonical(name: str) -> str:
 def licence_of(name: str) -> str:
     """What the installed package says of its licence, in one line."""
     try:
-        fields = metadata.metadata(name)
+        fields: Any = metadata.metadata(name)
     except metadata.PackageNotFoundError:
         return NOT_INSTALLED
     stated = fields.get("License-Expression") or ""

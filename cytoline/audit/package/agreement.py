@@ -86,9 +86,7 @@ def _croissant(document: Any, files: Mapping[str, str], model: Mapping[str, Any]
 
 
 def _tables(folder: Path) -> Iterator[Finding]:
-    """The tables must be those of the hashes that the lock of the package records: its folders' listings are not here, so
-    only that both tables name the same images can be compared.
-    """
+    """Both tables must name the same images (the listings behind the folders' hashes are not in the package)."""
     images = _ids(folder / MANIFEST_COPY)
     parts = _ids(folder / SPLIT_COPY)
     if images is None or parts is None or images != parts:

@@ -22,7 +22,11 @@ _TASKS = {"classifier": "image-classification", "detector": "object-detection", 
 
 
 def bom(
-    release: Release, data: Dataset, packages: Iterable[Package], found: Iterable[Figure], files: Mapping[str, Mapping[str, Any]]
+    release: Release,
+    data: Dataset,
+    packages: Iterable[Package],
+    found: Iterable[Figure],
+    files: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The document; ``files`` is name -> sha256 and size of what lies in the package by now."""
     libraries = [_library(one) for one in packages]
@@ -85,7 +89,10 @@ def _model(
             {"name": "cytoline:dvc", "value": release.item.md5},
             {"name": "cytoline:commit", "value": release.commit or "not committed"},
             {"name": "cytoline:file", "value": f"model/{WEIGHTS}"},
-            *({"name": f"cytoline:sha256:{name}", "value": str(facts["sha256"])} for name, facts in sorted(files.items())),
+            *(
+                {"name": f"cytoline:sha256:{name}", "value": str(facts["sha256"])}
+                for name, facts in sorted(files.items())
+            ),
         ],
         "modelCard": {
             "modelParameters": {

@@ -26,10 +26,10 @@ def export(
     """Write everything about one model into a folder that an auditor can check without this repository.
 
     In it: the model, the tables of images and of the split, its figures, the approvals; `audit.html` to read;
-    `ro-crate-metadata.json`, `sbom.cdx.json` and `croissant.json` for programs, each checked by its own validator before
-    anything is kept; `compliance.json`; `reproduce.md`; and `package.sig`, a signature over all of it. No images.
+    `ro-crate-metadata.json`, `sbom.cdx.json` and `croissant.json` for programs, each checked by its own validator
+    before anything is kept; `compliance.json`; `reproduce.md`; and `package.sig`, which signs all of it. No images.
 
-    The folder appears whole or not at all. It takes about 15 seconds and no network.
+    The folder appears whole or not at all. It takes less than a minute and no network.
 
     Example: `cytoline audit export models/classifier out/classifier-package`
     """

@@ -1,7 +1,7 @@
 """``ro-crate-metadata.json``: the run that made the model, as a Provenance Run Crate 0.5 on RO-Crate 1.1.
 
-Source: https://www.researchobject.org/workflow-run-crate/profiles/provenance_run_crate/.  ``dvc.yaml`` is the workflow, each
-stage a tool, each stage's run a CreateAction.  Data that is not in the package is a CreativeWork with DVC's hash.
+Source: https://www.researchobject.org/workflow-run-crate/profiles/provenance_run_crate/.  ``dvc.yaml`` is the workflow,
+each stage a tool, each stage's run a CreateAction.  Data that is not in the package is a CreativeWork with DVC's hash.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def crate(release: Release, files: Mapping[str, Mapping[str, Any]], dvc_version:
     made = ROCrate(version="1.1")
     made.metadata.extra_contexts.append(RUN_TERMS)
     _describe_root(made, release)
-    held = {name: _add_file(made, name, facts) for name, facts in files.items() if not name.startswith(f"{layout.MODEL}/")}
+    held = {
+        name: _add_file(made, name, facts) for name, facts in files.items() if not name.startswith(f"{layout.MODEL}/")
+    }
     model = _add_model(made, release, files)
     places = _Places(made, release, held, model)
     workflow = _workflow(made, release, dvc_version)
@@ -77,7 +79,7 @@ class _Places:
             "description": "not in this package; the identifier is DVC's hash of it",
         }
         entity = self.made.add(ContextEntity(self.made, f"#dvc-{item.path}", properties=described))
-        part = {"data/clean": MANIFEST_COPY, "data/split": SPLIT_COPY}.get(item.path)
+        part = {"data/clean": MANIFEST_COPY, "data/split": SPLIT_COPY}.get(item.path, "")
         if part in self.held:
             entity["hasPart"] = [self.held[part]]
         return entity
@@ -149,7 +151,7 @@ def _actions(made: Any, release: Release, places: _Places, workflow: Any, dvc_ve
         steps.append(step)
         controls.append(control)
     workflow["hasPart"], workflow["step"] = tools, steps
-    whole["object"] = [places.of(dep) for stage in release.stages[:1] for dep in _data(stage, release)]
+    whole["object"] = [places.of(dep) for stage in release.stages[:1] for dep in _data(stage)]
     whole["result"] = [made.dereference(f"{layout.MODEL}/")]
     organised = _add(made, "#organize", "OrganizeAction", name="DVC ran the pipeline")
     organised["instrument"], organised["object"], organised["result"] = engine, controls, whole
@@ -163,7 +165,7 @@ def _stage_action(made: Any, release: Release, stage: LockedStage, tool: Any, pl
         for values in stage.params.values()
         for key, value in sorted(values.items())
     ]
-    action["object"] = [places.of(dep) for dep in _data(stage, release)] + knobs
+    action["object"] = [places.of(dep) for dep in _data(stage)] + knobs
     action["result"] = [places.of(out) for out in stage.outs]
     started, ended = release.ended.get(stage.name, (None, None))
     if started:
@@ -188,7 +190,7 @@ def _tool(made: Any, stage: LockedStage) -> Any:
     return tool
 
 
-def _data(stage: LockedStage, release: Release) -> list[Item]:
+def _data(stage: LockedStage) -> list[Item]:
     """What a stage read that is no code: data, models, configuration, the lock file."""
     return [dep for dep in stage.deps if not dep.path.endswith(".py")]
 

@@ -1,6 +1,7 @@
-"""``croissant.json``: the data set behind the model in Croissant 1.0 (https://docs.mlcommons.org/croissant/docs/croissant-spec.html).
+"""``croissant.json``: the data set behind the model in Croissant 1.0.
 
-The two tables are in the package, with their hashes; each image is a row with its sha256.  Pixels are not in the package.
+The two tables are in the package, with their hashes; each image is a row with its sha256.  Pixels are not in it.
+Source: https://docs.mlcommons.org/croissant/docs/croissant-spec.html
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The data set behind a model, in counts: parts, sources with licence and legal basis.  No name of a file, no person."""
+"""The data set behind a model, in counts: parts, sources with licence and legal basis.  No file's name, no person."""
 
 from __future__ import annotations
 
@@ -100,9 +100,15 @@ class Dataset:
         for name in sorted({record.source for record in self.records}):
             records = [record for record in self.records if record.source == name]
             declared = self._declared(name)
-            words = {key: str(declared.get(key) or NOT_STATED)[:200] for key in ("license", "legal_basis", "organ", "stain")}
+            words = {
+                key: str(declared.get(key) or NOT_STATED)[:200] for key in ("license", "legal_basis", "organ", "stain")
+            }
             patients = len({record.patient for record in records})
-            found.append(Source(name, len(records), patients, words["license"], words["legal_basis"], words["organ"], words["stain"]))
+            found.append(
+                Source(
+                    name, len(records), patients, words["license"], words["legal_basis"], words["organ"], words["stain"]
+                )
+            )
         return tuple(found)
 
     def _declared(self, name: str) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Writes a package: whole or not at all.  Each document may name the hash of those before it, none of those behind it."""
+"""Writes a package: whole or not at all.  Each document may name the hash of those before it, never of later ones."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Exported:
 def export(ref: str, folder: Path, key: Path | None, top: Path = Path(), step: Step = lambda _: None) -> Exported:
     """Write the package of the model ``ref`` in the place of ``folder``.
 
-    ``key`` None leaves it unsigned.  Raises ``CytolineError`` where something is missing, where a content is not what its
-    hash says, or where ``folder`` holds something that is no package.
+    ``key`` None leaves it unsigned.  Raises ``CytolineError`` where something is missing, where a content is not what
+    its hash says, or where ``folder`` holds something that is no package.
     """
     refuse_foreign(folder)
     signer = None if key is None else signature.private_key(key)

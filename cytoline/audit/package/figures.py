@@ -49,9 +49,12 @@ def _figures(file: str, values: dict[str, Any], prefix: str) -> Iterator[Figure]
         if isinstance(value, dict):
             yield from _figures(file, value, f"{prefix}{key}.")
         elif _number(value) and not key.endswith(("_low", "_high")):
-            low, high = values.get(f"{key}_low"), values.get(f"{key}_high")
+            low: Any = values.get(f"{key}_low")
+            high: Any = values.get(f"{key}_high")
             both = _number(low) and _number(high)
-            yield Figure(file, f"{prefix}{key}", float(value), float(low) if both else None, float(high) if both else None)
+            yield Figure(
+                file, f"{prefix}{key}", float(value), float(low) if both else None, float(high) if both else None
+            )
 
 
 def _number(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """The way from source to model as a drawing: nodes are data, models and figures, lines are stages.
 
-Columns are kinds, rows are the order of making, so that every line goes down.  Written as SVG text with links, which work
-without a script: each node is a link to its row, and takes the focus by Tab.
+Columns are kinds, rows are the order of making, so that every line goes down.  Written as SVG with links, which work
+without a script: each node is a link to its details, and takes the focus by Tab.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from cytoline.audit.revision import Item, LockedStage
 
 LANES = ("Images", "Split", "Cells", "Models", "Figures")
 _LANE_OF = {"split": 1, "detections": 2, "patches": 2, "upscaled": 2}
-WIDTH, LEFT, LANE, ROW, TOP = 880, 12, 172, 62, 44
+WIDTH, LEFT, LANE, ROW, TOP = 900, 36, 172, 62, 44
 BOX_WIDTH, BOX_HEIGHT = 148, 40
 _SHOWN_OUTS = 3
+_SPREAD = 14
 _SECRET = ("data/raw", "data/incoming", "data/quarantine")
 
 
@@ -134,21 +135,17 @@ def _key(path: str) -> str:
 
 def _curve(upper: Node, lower: Node) -> str:
     """From the lower edge (same lane: the left edge) of one box to the upper edge of the other."""
-    if upper.lane == lower.lane and lower.row > upper.row + 1 and _blocked(upper, lower):
+    if upper.lane == lower.lane and lower.row > upper.row + 1:
         x, y, end = upper.x, upper.y + BOX_HEIGHT // 2, lower.y + BOX_HEIGHT // 2
         return f"M{x},{y} C{x - 26},{y} {x - 26},{end} {x},{end}"
-    x, y = upper.x + BOX_WIDTH // 2, upper.y + BOX_HEIGHT
-    end_x, end_y = lower.x + BOX_WIDTH // 2, lower.y
     if upper.lane == lower.lane:
-        return f"M{x},{y} L{end_x},{end_y}"
-    # Out of the side, then straight down: lines stay between the columns and do not cross boxes.
+        x = upper.x + BOX_WIDTH // 2
+        return f"M{x},{upper.y + BOX_HEIGHT} L{x},{lower.y}"
+    # Out of the side, then down; lines from different columns arrive side by side.
+    end_x, end_y = lower.x + BOX_WIDTH // 2 + (upper.lane - lower.lane) * _SPREAD, lower.y
     side = upper.x + BOX_WIDTH if lower.lane > upper.lane else upper.x
     middle = upper.y + BOX_HEIGHT // 2
     return f"M{side},{middle} C{end_x},{middle} {end_x},{middle} {end_x},{end_y}"
-
-
-def _blocked(upper: Node, lower: Node) -> bool:
-    return lower.row - upper.row > 1
 
 
 def says(node: Node) -> Sequence[tuple[str, str]]:

@@ -27,9 +27,9 @@ from cytoline.splits import check_no_leakage
 _HERE = Path(__file__).parent
 SHOWN_IN_FULL = ("Annex IV", "CLAIM", "TRIPOD+AI")
 _TILES = (
-    "balanced_accuracy abnormal_sensitivity abnormal_specificity abnormal_auroc ap50 froc_mean recall map50 "
-    "found_graded_right psnr_gain ssim_gain"
-).split()
+    *("balanced_accuracy", "abnormal_sensitivity", "abnormal_specificity", "abnormal_auroc"),
+    *("ap50", "froc_mean", "recall", "map50", "found_graded_right", "psnr_gain", "ssim_gain"),
+)
 _MOST_TILES = 4
 
 
@@ -93,15 +93,23 @@ def claims(
     made = [
         Claim("The model is these weights", f"sha256 {release.weights_sha256}", f"{layout.MODEL}/{WEIGHTS}"),
         Claim("What ran, on what, and what it left, is recorded", f"{len(release.stages)} stages", lock),
-        Claim("The record is part of a commit", release.commit or "no commit holds it", lock if release.commit else None),
-        Claim("It learned from", parts, SPLIT_COPY),
+        Claim(
+            "The record is part of a commit", release.commit or "no commit holds it", lock if release.commit else None
+        ),
+        Claim("Train taught it, val chose it, test judged it", parts, SPLIT_COPY),
         _separate(data),
-        Claim("Images were de-identified", "what was done to each, in a chained log", DEID_COPY if DEID_COPY in files else None),
+        Claim(
+            "Images were de-identified",
+            "what was done to each, in a chained log",
+            DEID_COPY if DEID_COPY in files else None,
+        ),
         Claim("Packages are exact versions", "read from the lock file", f"{layout.PIPELINE}/requirements.lock"),
     ]
     made += [Claim(_words(one), _value(one), one.file) for one in headline(tuple(found))]
     signed = ", ".join(sorted({f"{one['role']} ({one['meaning']})" for one in approvals}))
-    made.append(Claim("Persons have approved it", signed or "nobody has", "approvals/approvals.jsonl" if signed else None))
+    made.append(
+        Claim("Persons have approved it", signed or "nobody has", "approvals/approvals.jsonl" if signed else None)
+    )
     return made
 
 
@@ -156,4 +164,5 @@ def _held(path: str, files: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 def _policy(script: str) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    own = f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""What is released: one model at one state of the repository, its ancestors in order, and the contents behind the hashes.
+"""What is released: one model at one state of the repository, its ancestors in order, the contents behind the hashes.
 
 Everything is read by hash, from DVC's cache or from a file of the work tree that has that hash; nothing else enters.
 """
@@ -25,9 +25,7 @@ _METRICS = "metrics"
 
 @dataclass(frozen=True)
 class Release:
-    """``path`` and ``item`` are the model's out; ``commit`` is the state whose ``dvc.lock`` records it, None where only the
-    work tree does.
-    """
+    """``path`` and ``item`` are the model's out; ``revision`` is the state whose ``dvc.lock`` records it."""
 
     path: str
     item: Item
@@ -97,15 +95,18 @@ class Release:
         if wanted is None or wanted.endswith(FOLDER):
             return None
         place = item.path if name is None else f"{item.path}/{name}"
-        ways = (
-            lambda: self.cache.read(wanted),
-            lambda: _file(self.revision.top / place),
-            lambda: self.revision.read(place),
-        )
-        return next((found for way in ways if (found := way()) is not None and _md5(found) == wanted), None)
+        for found in self._copies(wanted, place):
+            if found is not None and _md5(found) == wanted:
+                return found
+        return None
+
+    def _copies(self, md5: str, place: str) -> Iterator[bytes | None]:
+        yield self.cache.read(md5)
+        yield _file(self.revision.top / place)
+        yield self.revision.read(place)
 
     def listing(self, item: Item) -> Mapping[str, str] | None:
-        """Relative names of a folder out with their md5; from the cache, else from the work tree where it has the hash."""
+        """Relative names of a folder out with their md5; from the cache, else from a work tree that has the hash."""
         return self.cache.listing(item.md5) or _listed(self.revision, item)
 
     def out(self, path: str) -> Item | None:
@@ -133,7 +134,9 @@ def find(ref: str, top: Path = Path()) -> Release:
 
     A path is looked up here; a sha256 or a name of the registry is asked of ``cytoline.audit.model.facts_of``.
     """
-    path, state, ended = ref.rstrip("/"), None, {}
+    path = ref.rstrip("/")
+    state: tuple[str | None, str | None] | None = None
+    ended: Mapping[str, tuple[str | None, str | None]] = {}
     if Revision.work_tree(top).out(path) is None:
         path, state, ended = _by_facts(ref, top)
     for revision in _states(top, state):
@@ -162,7 +165,9 @@ def _by_facts(ref: str, top: Path) -> tuple[str, tuple[str | None, str | None], 
     try:
         from cytoline.audit.model import facts_of  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
-        raise CytolineError(f"dvc.lock knows no model {ref!r}", "give its path, for example `models/classifier`") from None
+        raise CytolineError(
+            f"dvc.lock knows no model {ref!r}", "give its path, for example `models/classifier`"
+        ) from None
     facts = facts_of(ref, top)
     state = getattr(facts, "recorded", None) or facts.commit
     ended = {}

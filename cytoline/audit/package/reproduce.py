@@ -8,9 +8,7 @@ from cytoline.audit.package.release import Release
 
 def reproduce(release: Release, data: Dataset, lock_sha256: str) -> str:
     """The text; commands in the order in which they are typed."""
-    rows = "\n".join(
-        f"| `{out.path}` | {stage.name} | `{out.md5}` |" for stage in release.stages for out in stage.outs
-    )
+    rows = "\n".join(f"| `{out.path}` | {stage.name} | `{out.md5}` |" for stage in release.stages for out in stage.outs)
     commit = release.commit or "COMMIT"
     said = (
         f"Commit `{release.commit}` records it."
@@ -38,8 +36,8 @@ make setup
 .venv/bin/cytoline audit reproduce {release.path}   # the same in a clean clone, compared stage by stage
 ```
 
-On the same kind of processor every hash below comes out again. On another kind, or on a GPU, weights differ in their last
-digits; then compare the figures with their intervals.
+On the same kind of processor every hash below comes out again. On another kind, or on a GPU, weights differ in their
+last digits; then compare the figures with their intervals.
 
 | out | stage | DVC's hash |
 |---|---|---|
@@ -54,5 +52,8 @@ cytoline audit verify . --public-key KEY.pem   # KEY.pem: from the people who re
 ```
 
 Without cytoline: `pip install model-signing pyopenssl`, then
-`model_signing verify key . --signature package.sig --ignore-paths package.sig --no-ignore-git-paths --public_key KEY.pem`.
+
+```sh
+model_signing verify key . --signature package.sig --no-ignore-git-paths --public_key KEY.pem
+```
 """

@@ -1,5 +1,6 @@
-"""The signature over everything in a package: OpenSSF Model Signing (a Sigstore bundle, DSSE, in-toto statement) with an
-elliptic-curve key, offline.  Source: https://github.com/ossf/model-signing-spec
+"""The signature over everything in a package: OpenSSF Model Signing with an elliptic-curve key, offline.
+
+A Sigstore bundle with a DSSE envelope around an in-toto statement.  Source: https://github.com/ossf/model-signing-spec
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import io
 import os
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -18,9 +19,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cytoline import atomic
 from cytoline.audit.package.layout import PUBLIC_KEY, SIGNATURE
 from cytoline.errors import CytolineError
-
-if TYPE_CHECKING:
-    from model_signing import hashing
 
 DEFAULT_KEY = Path(".cytoline/keys/project.pem")
 PASSPHRASE = "CYTOLINE_KEY_PASSPHRASE"
@@ -50,9 +48,7 @@ def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def write_public(key: ec.EllipticCurvePrivateKey, folder: Path) -> None:
     """Put the public half into the package: it says which key to look for, not whether to trust it."""
-    pem = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     atomic.write_bytes(folder / PUBLIC_KEY, pem)
 
 
@@ -74,7 +70,8 @@ def sign(folder: Path, key: Path) -> None:
 
     private_key(key)  # says in our words what is wrong with it
     secret = os.environ.get(PASSPHRASE) if b"ENCRYPTED" in _read_key(key) else None
-    config = signing.Config().use_elliptic_key_signer(private_key=key, password=secret)
+    start: Any = signing.Config  # its constructor has no types
+    config = start().use_elliptic_key_signer(private_key=key, password=secret.encode() if secret else None)
     config.set_hashing_config(_everything()).sign(folder, folder / SIGNATURE)
 
 
@@ -87,7 +84,8 @@ def check(folder: Path, public: Path) -> str | None:
         return "the signature is missing or no plain file of a sensible size"
     said = io.StringIO()
     try:
-        config = verifying.Config().use_elliptic_key_verifier(public_key=public)
+        start: Any = verifying.Config
+        config = start().use_elliptic_key_verifier(public_key=public)
         with redirect_stdout(said):  # the library prints warnings
             config.set_hashing_config(_everything()).verify(folder, path)
     except CytolineError:
@@ -97,11 +95,12 @@ def check(folder: Path, public: Path) -> str | None:
     return None
 
 
-def _everything() -> hashing.Config:
+def _everything() -> Any:
     """Every file counts but the signature itself; the library would by default skip git's files."""
     from model_signing import hashing
 
-    return hashing.Config().use_file_serialization().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
+    start: Any = hashing.Config
+    return start().use_file_serialization().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
 
 
 def _reason(error: Exception) -> str:

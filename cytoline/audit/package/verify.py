@@ -26,8 +26,8 @@ class Trust:
         if self.given:
             return f"signature checked with the key that you gave ({self.key[:16]})"
         return (
-            f"signature checked with the key inside the package ({self.key[:16]}): this shows that nothing changed since it "
-            "was signed, not who signed it; give --public-key to know that"
+            f"signature checked with the key inside the package ({self.key[:16]}): this shows that nothing changed "
+            "since it was signed, not who signed it; give --public-key to know that"
         )
 
 
@@ -39,9 +39,9 @@ def trust(folder: Path, public_key: Path | None) -> Trust:
 def verify(folder: Path, public_key: Path | None) -> list[Finding]:
     """Everything that is wrong, the first broken thing first; empty where the package is intact.
 
-    Checked are: that every file is plain and inside, that none is missing, changed or extra, the signature, and that the
-    crate, the bill of materials, the data set's description, the card and the manifests name the same hashes.  Raises
-    ``CytolineError`` where ``folder`` is no package or ``public_key`` is no key.
+    Checked are: that every file is plain and inside, that none is missing, changed or extra, the signature, and that
+    the crate, the bill of materials, the data set's description, the card and the manifests name the same hashes.
+    Raises ``CytolineError`` where ``folder`` is no folder or ``public_key`` is no key.
     """
     if not folder.is_dir():
         raise CytolineError(f"{folder} is no folder", "name the folder of a package")

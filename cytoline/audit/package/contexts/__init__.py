@@ -8,9 +8,10 @@ from pathlib import Path
 _FOLDER = Path(__file__).parent
 _NAMESPACE = "https://w3id.org/ro/terms/workflow-run"
 _RUN_TERMS = (
-    "ParameterConnection ContainerImage DockerImage SIFImage connection sourceParameter targetParameter md5 sha1 sha256 "
-    "sha512 environment registry tag containerImage resourceUsage"
-).split()
+    *("ParameterConnection", "connection", "sourceParameter", "targetParameter"),
+    *("ContainerImage", "DockerImage", "SIFImage", "containerImage", "registry", "tag"),
+    *("md5", "sha1", "sha256", "sha512", "environment", "resourceUsage"),
+)
 
 
 def documents() -> dict[str, bytes]:
@@ -25,7 +26,10 @@ def documents() -> dict[str, bytes]:
 def seed(cache: Path) -> None:
     """Make an HTTP cache (``requests_cache``, SQLite) at ``cache`` that holds these answers for ever."""
     from requests import Request
-    from requests_cache import CachedRequest, CachedResponse, CachedSession
+    from requests.structures import CaseInsensitiveDict
+    from requests_cache import CachedSession
+    from requests_cache.models.request import CachedRequest
+    from requests_cache.models.response import CachedResponse
 
     with CachedSession(cache_name=str(cache), backend="sqlite", expire_after=-1) as session:
         for address, content in documents().items():
@@ -33,7 +37,7 @@ def seed(cache: Path) -> None:
             answer = CachedResponse(
                 status_code=200,
                 url=address,
-                headers={"Content-Type": "application/ld+json"},
+                headers=CaseInsensitiveDict({"Content-Type": "application/ld+json"}),
                 request=CachedRequest.from_request(request),
             )
             answer._content = content
