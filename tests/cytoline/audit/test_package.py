@@ -196,7 +196,7 @@ def test_the_validators_are_not_blind(package: Path) -> None:
 
     change(package, layout.CRATE, lambda crate: [one.pop("instrument", None) for one in crate["@graph"]])
     change(package, layout.BOM, lambda bom: bom.__setitem__("formulation", [{"workflows": [{"uid": 1}]}]))
-    change(package, layout.CROISSANT, lambda data: data["recordSet"][0]["field"][0].pop("source"))
+    change(package, layout.CROISSANT, lambda data: data["distribution"][0].pop("contentUrl"))
     assert validators.crate_failures(package)
     assert validators.bom_failures(package)
     assert validators.croissant_failures(package)
