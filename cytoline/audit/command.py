@@ -13,6 +13,8 @@ from cytoline.audit.approve import approvals, keygen
 from cytoline.audit.seal import seal
 from cytoline.audit.verify import verify
 from cytoline.audit.erasure.command import erase
+from cytoline.audit.compliance.command import compliance
+from cytoline.audit.package.command import export
 
 app = typer.Typer(
     add_completion=False,
@@ -30,3 +32,5 @@ app.command()(keygen)
 app.command()(seal)
 app.command()(verify)
 app.command()(erase)
+app.command()(compliance)
+app.command()(export)
