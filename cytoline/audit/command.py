@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import typer
 
+from cytoline.audit.approve import approvals, keygen
+from cytoline.audit.compliance.command import compliance
 from cytoline.audit.diff import diff
+from cytoline.audit.erasure.command import erase
 from cytoline.audit.leakage import leakage
 from cytoline.audit.model_command import model
-from cytoline.audit.reproduce_command import reproduce
-from cytoline.audit.subject_command import subject
-from cytoline.audit.approve import approvals, keygen
-from cytoline.audit.seal import seal
-from cytoline.audit.verify import verify
-from cytoline.audit.erasure.command import erase
-from cytoline.audit.compliance.command import compliance
 from cytoline.audit.package.command import export
+from cytoline.audit.reproduce_command import reproduce
+from cytoline.audit.seal import seal
+from cytoline.audit.subject_command import subject
+from cytoline.audit.verify import verify
 
 app = typer.Typer(
     add_completion=False,
