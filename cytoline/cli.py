@@ -12,6 +12,7 @@ from cytoline.deid.review.command import review
 from cytoline.doctor import doctor
 from cytoline.gate.command import gate
 from cytoline.predict import predict
+from cytoline.rotation import rotate_key
 
 app = typer.Typer(
     add_completion=False,
@@ -26,6 +27,7 @@ app.command()(doctor)
 app.command()(gate)
 app.command()(predict)
 app.command()(review)
+app.command("rotate-key")(rotate_key)
 app.command("verify-deid")(verify_deid)
 app.add_typer(audit_app, name="audit")
 
