@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from cytoline.deid import exiftool
 from cytoline.deid.audit import AUDIT, Begun, Ended, write_audit
 from cytoline.deid.command import deidentify, verify_deid
+from cytoline.deid.locking import locked
 from cytoline.errors import CytolineError
 from cytoline.images import RGB, png_bytes, read_image
 from cytoline.manifest import Annotation, Record, json_line, write_manifest
@@ -299,3 +300,10 @@ def test_random_pseudonyms_are_refused_where_workers_would_each_draw_their_own(h
     (here / "source").mkdir()
     with pytest.raises(CytolineError, match="random pseudonyms"):
         deidentify(here / "source", here / "out")
+
+
+def test_two_runs_into_one_output_are_kept_apart(here: Path) -> None:
+    (here / "source").mkdir()
+    with locked(here / "out"), pytest.raises(CytolineError, match="another program"):
+        deidentify(here / "source", here / "out")
+    assert not (here / "out").exists()
