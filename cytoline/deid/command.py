@@ -40,6 +40,7 @@ MEANING = {
     "identifier": "one of the identifiers given",
     "text": "writing in the picture",
     "barcode": "a barcode in the picture",
+    "ink": "strokes of a pen in the picture",
 }
 
 
@@ -62,7 +63,8 @@ def verify_deid(
     """Look for anything that could identify a person: in bytes, tags, names and pixels.
 
     Ends with 0 if nothing was found, 1 if something was, 2 if the question itself was wrong.  It never repeats what it
-    found, only where.  No finding is no proof of anonymity: handwriting and the tissue itself are not judged.
+    found, only where.  No finding is no proof of anonymity: of handwriting only a marker's strokes are seen, and the
+    tissue itself is not judged.
     """
     if not path.exists() and not path.is_symlink():
         raise CytolineError(

@@ -79,7 +79,7 @@ def verify_folder(
         if thoroughness.names:
             findings |= set(check_name(path, root))
         checked.append(Checked(path, tuple(sorted(findings))))
-    return checked + [Checked(folder, found) for folder in _folders(root) if (found := check_folder(folder))]
+    return checked + [Checked(folder, attached) for folder in _folders(root) if (attached := check_folder(folder))]
 
 
 def check_folder(folder: Path) -> tuple[Finding, ...]:
@@ -130,6 +130,7 @@ def check_pixels(path: Path, params: AnonymizeParams) -> list[Finding]:
         for rgb in _pictures(path, params):
             hits = find_marks(rgb, params)
             found |= {Finding("pixels", "text")} if hits.texts else set()
+            found |= {Finding("pixels", "ink")} if hits.ink else set()
             found |= {Finding("pixels", "barcode")} if hits.barcodes or hits.unread else set()
     except (UnreadableImage, dicom.CannotRecreate):
         found.add(Finding("pixels", "unsupported"))

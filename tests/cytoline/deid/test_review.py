@@ -132,7 +132,7 @@ def test_nothing_but_the_closed_schema_is_a_decision(change: dict[str, object]) 
 
 def test_every_reason_has_words_and_few_can_be_set_aside() -> None:
     assert all(WORDS[reason] for reason in Held.model_fields["reason"].annotation.__args__)
-    assert {"text_remains", "barcode_like", "doubtful_text"} == RELEASABLE
+    assert {"text_remains", "barcode_like", "pen_or_handwriting", "doubtful_text"} == RELEASABLE
 
 
 # The command ----------------------------------------------------------------------------------------------------
