@@ -50,7 +50,7 @@ class Vocabulary:
     def allows(self, field: str, word: str) -> bool:
         """Whether ``word`` may stand in ``field`` (organ, stain, label or source)."""
         listed = {"organ": ORGANS, "stain": STAINS, "label": self.labels, "source": self.sources}[field]
-        shown = {"organ": plain, "stain": plain, "label": str.casefold, "source": str}[field](word)
+        shown = plain(word) if field in ("organ", "stain") else word.casefold() if field == "label" else word
         return shown in listed or word in self.further
 
 

@@ -78,4 +78,4 @@ def _differing(pixels: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
 
 
 def _clamped(across: int, width: int) -> NDArray[np.intp]:
-    return np.minimum(np.arange(across), width - 1)
+    return np.asarray(np.minimum(np.arange(across), width - 1), np.intp)

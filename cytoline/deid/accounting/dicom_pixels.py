@@ -137,7 +137,7 @@ def _palette(content: Buffer, start: int, size: int, shape: _Shape, values: Mapp
         low, high = words & 0xFF, words >> 8
         if head[2] == 16 and low.any() and not np.array_equal(low, high):
             yield Finding(place, "value")  # below what is shown
-        shown.append((high if head[2] == 16 else words)[used])
+        shown.append(np.asarray((high if head[2] == 16 else words)[used], np.uint16))
     if len(shown) == len(_PALETTE) and len({len(part) for part in shown}) == 1:
         colours = np.stack(shown, axis=1)
         if len(np.unique(colours, axis=0)) != len(colours):
@@ -167,5 +167,5 @@ def _coded(content: Buffer, at: int, shape: _Shape, syntax: str) -> Iterator[Fin
         yield from walker(frame, (shape.rows, shape.columns, shape.samples))
         if syntax in _JPEG:
             plain = frame[:-1] if frame.endswith(b"\xff\xd9\0") else frame
-            size = shape.columns, shape.rows
-            yield from jpeg.findings(plain, "dicom:frame/jpeg", budget, None, size, shape.samples)
+            across_down = shape.columns, shape.rows
+            yield from jpeg.findings(plain, "dicom:frame/jpeg", budget, None, across_down, shape.samples)

@@ -302,6 +302,16 @@ def test_random_pseudonyms_are_refused_where_workers_would_each_draw_their_own(h
         deidentify(here / "source", here / "out")
 
 
+def test_text_in_a_picture_of_one_cell_is_found(clean: Path) -> None:
+    small = tissue()[:60, :128].copy()
+    (clean / "images" / f"{'a' * 32}.png").write_bytes(png_bytes(small))
+    assert verdict(clean)[0] == 0
+    cv2.putText(small, "A24-1183", (4, 40), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (20, 10, 20), 1, cv2.LINE_AA)
+    (clean / "images" / f"{'a' * 32}.png").write_bytes(png_bytes(small))
+    code, rows = verdict(clean)
+    assert (code, kinds(rows)) == (1, {"text"})
+
+
 def test_two_runs_into_one_output_are_kept_apart(here: Path) -> None:
     (here / "source").mkdir()
     with locked(here / "out"), pytest.raises(CytolineError, match="another program"):
