@@ -23,6 +23,7 @@ COMMANDS = {
     "gate": "cytoline.gate.command:gate",
     "predict": "cytoline.predict:predict",
     "review": "cytoline.deid.review.command:review",
+    "rotate-key": "cytoline.rotation:rotate_key",
     "verify-deid": "cytoline.deid.command:verify_deid",
 }
 """Name of a command to the function, or the Typer application, that it is."""

@@ -16,6 +16,7 @@ import hmac
 import os
 import secrets
 import stat
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,7 @@ class Pseudonyms:
 
     def of(self, domain: Domain, value: str) -> str:
         """The pseudonym of ``value``: 32 hex digits.  Raises ``CytolineError`` on a collision."""
+        value = canonical(domain, value)
         pseudonym = _mac(self.key, f"{domain}|{value}")[:_PSEUDONYM_HEX]
         if self._given.setdefault((domain, pseudonym), value) != value:
             raise CytolineError(
@@ -70,6 +72,22 @@ class Pseudonyms:
                 "use another key; this is not expected to happen once in the age of the universe",
             )
         return pseudonym
+
+
+def canonical(domain: Domain, value: str) -> str:
+    """The one spelling of a value: composed accents (NFC), so that a person typed on two systems is one person.
+
+    Names of files may hold any bytes and keep theirs.  Elsewhere NUL is ours (it stands between a patient and what is
+    numbered within that patient) and lone surrogates are damage: raises ``CytolineError``, which repeats neither.
+    """
+    if domain == "file":
+        return value
+    if value.count("\0") > (domain == "slide") or any("\ud800" <= character <= "\udfff" for character in value):
+        raise CytolineError(
+            f"a {domain} value holds a NUL or half a character, and is no name that anybody gave",
+            "mend it in the source: it is damaged, or was read in the wrong encoding",
+        )
+    return unicodedata.normalize("NFC", value)
 
 
 def synthetic_key() -> bytes:

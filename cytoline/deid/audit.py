@@ -26,12 +26,13 @@ Reason = Literal[
     "size_differs",
     "text_remains",  # found again after every round of painting
     "barcode_like",  # black on white, restless, rectangular: nobody can read it, and it may be a barcode
+    "pen_or_handwriting",  # long thin strokes of one ink that is no dye of the stain
     "doubtful_text",  # weak hits, where ``anonymize.review`` wants a person to look at them
     "check_failed",
 ]
 """Why an image is kept back."""
 
-RELEASABLE: frozenset[Reason] = frozenset({"text_remains", "barcode_like", "doubtful_text"})
+RELEASABLE: frozenset[Reason] = frozenset({"text_remains", "barcode_like", "pen_or_handwriting", "doubtful_text"})
 """Suspicions that a person may set aside.  What cannot be read or checked can only be rejected."""
 
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]

@@ -15,10 +15,13 @@ from rich.table import Table
 from cytoline import atomic
 from cytoline.compute import ComputeParams, worker_pool
 from cytoline.deid import exiftool
-from cytoline.deid.folder import deidentify_folder
+from cytoline.deid.folder import Made, deidentify_folder
 from cytoline.deid.identity import Identity
+from cytoline.deid.locking import locked
+from cytoline.deid.needles import LEAST
 from cytoline.deid.params import AnonymizeParams
 from cytoline.deid.verify import Checked, Thoroughness, shown_name, verify_folder, withheld
+from cytoline.deid.vocabulary import load_vocabulary
 from cytoline.errors import CytolineError
 from cytoline.pseudonyms import Pseudonyms, load_key
 
@@ -37,6 +40,7 @@ MEANING = {
     "identifier": "one of the identifiers given",
     "text": "writing in the picture",
     "barcode": "a barcode in the picture",
+    "ink": "strokes of a pen in the picture",
 }
 
 
@@ -48,24 +52,34 @@ def verify_deid(
     pixels: Annotated[bool, typer.Option(help="also look for writing and barcodes (most of the time)")] = True,
     names: Annotated[bool, typer.Option(help="also judge the names of files and folders")] = True,
     show_names: Annotated[bool, typer.Option("--show-names", help="print names that may identify people")] = False,
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            help="text file with further words, one per line, that a manifest may name (organ, stain, source)"
+        ),
+    ] = None,
     as_json: Annotated[Path | None, typer.Option("--json", help="write every finding to this file")] = None,
 ) -> None:
     """Look for anything that could identify a person: in bytes, tags, names and pixels.
 
     Ends with 0 if nothing was found, 1 if something was, 2 if the question itself was wrong.  It never repeats what it
-    found, only where.  No finding is no proof of anonymity: handwriting and the tissue itself are not judged.
+    found, only where.  No finding is no proof of anonymity: of handwriting only a marker's strokes are seen, and the
+    tissue itself is not judged.
     """
     if not path.exists() and not path.is_symlink():
         raise CytolineError(
             "there is no such file or folder to look through", "check the path: `ls` shows what is there"
         )
     known = _identifiers(identifiers)
+    thoroughness = Thoroughness(pixels, names, load_vocabulary(_identifiers(words)))
     with worker_pool(ComputeParams.load()) as pool:
-        checked = verify_folder(path, known, AnonymizeParams.load(), Thoroughness(pixels, names), pool)
+        checked = verify_folder(path, known, AnonymizeParams.load(), thoroughness, pool)
     if as_json is not None:
         atomic.write_text(as_json, json.dumps(_rows(checked, path, show_names), indent=1) + "\n")
     console = Console(highlight=False, markup=False)
     _print(console, checked, path, show_names)
+    if unsearched := sum(len(text) < LEAST for text in known):
+        console.print(f"{unsearched} of the identifiers have fewer than {LEAST} characters and were not searched for")
     if not exiftool.available():
         console.print("exiftool is not here, so its check was left out (Debian: apt install libimage-exiftool-perl)")
     if not checked:
@@ -86,8 +100,6 @@ def deidentify(
     """
     if not path.is_dir():
         raise CytolineError("there is no such folder", "name the folder that holds the files")
-    if out.exists():
-        raise CytolineError(f"{out.name} is there already", "name a folder that is not there yet")
     if out.resolve().is_relative_to(path.resolve()):
         raise CytolineError("the result would lie inside the source", "name a folder elsewhere")
     params = AnonymizeParams.load()
@@ -97,8 +109,10 @@ def deidentify(
             "set `anonymize.pseudonyms: keyed` in params.yaml for this command",
         )
     names = Pseudonyms(load_key())
-    with atomic.rebuilt_folder(out) as fresh, worker_pool(ComputeParams.load()) as pool:
-        made = deidentify_folder(path, fresh, Identity(names), params, pool, pixels=pixels)
+    with locked(out):
+        if out.exists() or out.is_symlink():
+            raise CytolineError(f"{out.name} is there already", "name a folder that is not there yet")
+        made = _made_anew(path, out, Identity(names), params, pixels)
     console = Console(highlight=False, markup=False)
     done = [item for item in made if item.file is not None]
     console.print(f"{len(done)} of {len(made)} files made anew, {sum(item.painted for item in done)} of them painted")
@@ -107,15 +121,18 @@ def deidentify(
     console.print(f"look at them: `cytoline verify-deid {out.name}`, and with your own eyes")
 
 
+def _made_anew(path: Path, out: Path, identity: Identity, params: AnonymizeParams, pixels: bool) -> list[Made]:
+    with atomic.rebuilt_folder(out) as fresh, worker_pool(ComputeParams.load()) as pool:
+        return deidentify_folder(path, fresh, identity, params, pool, pixels=pixels)
+
+
 def _identifiers(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        raise CytolineError(
-            "the list of identifiers cannot be read", "give a UTF-8 text file, an identifier a line"
-        ) from None
+        raise CytolineError("a list cannot be read", "give a UTF-8 text file, one entry a line") from None
     return [line.strip() for line in lines if line.strip()]
 
 

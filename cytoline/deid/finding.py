@@ -16,6 +16,7 @@ Why = Literal[
     "identifier",  # a known identifier of the input, found again
     "text",  # writing in the pixels
     "barcode",
+    "ink",  # strokes of a pen in the pixels
 ]
 
 

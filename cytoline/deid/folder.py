@@ -33,8 +33,8 @@ IMAGES = "images"
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 
 
-class Unread(Exception):  # noqa: N818 (says what it is)
-    """A place that looks like a barcode and that nobody can read: a person must decide."""
+class Suspected(Exception):  # noqa: N818 (says what it is)
+    """Something that cannot be painted over with certainty, a barcode that nobody reads or a pen: a person decides."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def deidentify_file(
         return _image(path, out, name, params) if kind == "image" else Made(kind, None, "no_image")
     except (dicom.CannotRecreate, slide.CannotRecreate) as refusal:
         return Made(kind, None, str(refusal.reason))
-    except Unread:
-        return Made(kind, None, "barcode_like")
+    except Suspected as suspicion:
+        return Made(kind, None, str(suspicion))
     except (PermissionError, FileNotFoundError):  # their messages name the file
         return Made(kind, None, "no_permission")
 
@@ -135,7 +135,9 @@ def _checked(kind: Kind, target: Path, *, painted: bool) -> Made:
 def _look(rgb: RGB, params: AnonymizeParams) -> tuple[Polygon, ...]:
     hits = find_marks(rgb, params)
     if hits.unread and not hits.all:  # it is asked again after painting: dense writing looks like a barcode until then
-        raise Unread
+        raise Suspected("barcode_like")
+    if hits.ink and not hits.all:
+        raise Suspected("pen_or_handwriting")
     return hits.all
 
 

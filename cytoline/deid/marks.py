@@ -4,7 +4,8 @@ Text: RapidOCR (models come with the package; nothing is fetched) at the image's
 crowd of cells for writing now and then, and its reader then finds an 8 or two in it, so a hit counts only if
 it reads as two or more characters and is no taller than a line of writing, or if it is beyond doubt.
 A strip (a label cut out of a slide, say) is laid on a plain ground first: the reader would enlarge it beyond measure.
-Barcodes: ``codes``.
+Pictures of single cells are read too, laid on a ground, and only what is beyond doubt counts there.
+Barcodes: ``codes``.  Strokes of a pen: ``ink``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from cytoline.deid.codes import find_codes
+from cytoline.deid.ink import find_strokes
 from cytoline.deid.params import AnonymizeParams
 from cytoline.deid.polygon import Polygon
 from cytoline.images import RGB
@@ -26,6 +28,10 @@ SURE_SCORE, SURE_CHARACTERS = 0.9, 4
 PAIR_SCORE = 0.85
 """For a read of two characters: crowded nuclei are read as 00, 30 or 89 with up to 0.72."""
 
+SMALL = 160
+"""Pixels of the longer side: what is smaller is read on a ground of this size."""
+SMALL_SCALE = 192
+"""Pixels of the shorter side on which that is done: cells come by the thousand, and this takes a fifth of the time."""
 STRIP = 4
 """A picture longer than so many times its shorter side is a strip."""
 
@@ -40,34 +46,45 @@ class Hits:
     unread: tuple[Polygon, ...] = ()
     """Places that look like a barcode.  They are still an identifier: a person must decide."""
 
+    ink: tuple[Polygon, ...] = ()
+    """Strokes of a pen on the glass: a person must decide."""
+    weak_ink: tuple[Polygon, ...] = ()
+
     @property
     def all(self) -> tuple[Polygon, ...]:
         return self.texts + self.barcodes
 
 
 def find_marks(rgb: RGB, params: AnonymizeParams) -> Hits:
-    """Text and barcodes in one image.
+    """Text, barcodes and strokes of a pen in one image.
 
-    Images smaller than ``text_min_image`` both ways (single cells) are searched for codes that can be read only.
+    Images smaller than ``text_min_image`` both ways (single cells) are searched for codes that can be read, those
+    smaller than ``SMALL`` also for text that is beyond doubt.
     """
     codes = find_codes(rgb)
-    if max(rgb.shape[:2]) < params.text_min_image:
-        return Hits(barcodes=codes.read)
-    texts, doubtful = _find_text(rgb, params)
-    return Hits(texts, codes.read, doubtful, codes.unread)
+    longer = max(rgb.shape[:2])
+    texts, doubtful = _find_text(rgb, params) if longer < SMALL or longer >= params.text_min_image else ((), 0)
+    if longer < params.text_min_image:
+        return Hits(texts, codes.read)
+    strokes = find_strokes(rgb)
+    return Hits(texts, codes.read, doubtful, codes.unread, strokes.sure, strokes.weak)
 
 
 def _find_text(rgb: RGB, params: AnonymizeParams) -> tuple[tuple[Polygon, ...], int]:
     height, width = rgb.shape[:2]
-    laid, x0, y0 = _on_ground(rgb)
-    result = _reader(params.text_scale)(np.ascontiguousarray(laid[:, :, ::-1]), text_score=0.0)
+    small = max(height, width) < SMALL
+    laid, x0, y0 = _on_ground(rgb, SMALL if small else 0)
+    result = _reader(min(params.text_scale, SMALL_SCALE) if small else params.text_scale)(
+        np.ascontiguousarray(laid[:, :, ::-1]), text_score=0.0
+    )
     if getattr(result, "txts", None) is None:
         return (), 0
     # Writing fills a strip from edge to edge, so there the longer side is the measure.
     limit = params.text_max_height * (min(height, width) if laid is rgb else max(height, width))
     certain, doubtful = [], 0
     for box, text, score in zip(result.boxes, result.txts, result.scores, strict=True):
-        if _is_writing(text, float(score), _height(box), limit, params.text_score):
+        certain_here = _is_beyond_doubt if small else _is_writing
+        if certain_here(text, float(score), _height(box), limit, params.text_score):
             corners = np.clip(np.rint(box) - (x0, y0), 0, (width - 1, height - 1))
             certain.append(tuple((int(x), int(y)) for x, y in corners))
         else:
@@ -75,10 +92,10 @@ def _find_text(rgb: RGB, params: AnonymizeParams) -> tuple[tuple[Polygon, ...], 
     return tuple(sorted(certain)), doubtful
 
 
-def _on_ground(rgb: RGB) -> tuple[RGB, int, int]:
-    """A strip in the middle of its own median colour, and where it lies there; other pictures as they are."""
+def _on_ground(rgb: RGB, side: int) -> tuple[RGB, int, int]:
+    """A strip (or what is smaller than ``side``) in the middle of its own median colour, and where it lies there."""
     height, width = rgb.shape[:2]
-    least = -(-max(height, width) // STRIP)
+    least = max(-(-max(height, width) // STRIP), side)
     if min(height, width) >= least:
         return rgb, 0, 0
     x0, y0 = max(least - width, 0) // 2, max(least - height, 0) // 2
@@ -86,6 +103,10 @@ def _on_ground(rgb: RGB) -> tuple[RGB, int, int]:
     laid[:] = np.median(rgb.reshape(-1, 3), axis=0).astype(np.uint8)
     laid[y0 : y0 + height, x0 : x0 + width] = rgb
     return laid, x0, y0
+
+
+def _is_beyond_doubt(text: str, score: float, _height: float, _limit: float, _least: float) -> bool:
+    return score >= SURE_SCORE and sum(character.isalnum() for character in text) >= SURE_CHARACTERS
 
 
 def _is_writing(text: str, score: float, height: float, limit: float, least: float) -> bool:

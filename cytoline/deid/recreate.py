@@ -128,6 +128,9 @@ def _suspicion(
         return "barcode_like", unread + remaining
     if remaining:
         return "text_remains", remaining
+    ink = outside(last.ink + last.weak_ink if params.review else last.ink, mask)
+    if ink:
+        return "pen_or_handwriting", ink
     if not params.review or not first.doubtful:
         return None, ()
     weak = outside(weak_text(rgb, params), mask)

@@ -7,12 +7,13 @@ pixels.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cytoline.deid import dicom, exiftool
@@ -22,7 +23,8 @@ from cytoline.deid.folder import is_dicom, unlistable
 from cytoline.deid.marks import find_marks
 from cytoline.deid.needles import Needles
 from cytoline.deid.params import AnonymizeParams
-from cytoline.deid.written import WRITTEN, check_written
+from cytoline.deid.vocabulary import Vocabulary
+from cytoline.deid.written import MOST_BYTES, WRITTEN, check_written, words_in
 from cytoline.images import RGB, UnreadableImage, read_image
 from cytoline.progress import track
 
@@ -33,8 +35,6 @@ KNOWN_ENDINGS = frozenset(
     {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".svs", ".ndpi", ".bmp", ".webp", ".heic", ".dcm", ".txt"}
 )
 """Others can be the end of a name."""
-LARGEST_SEARCH = 1 << 28
-"""Bytes: larger files are accounted for, which is the stronger check, and not searched for known identifiers."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ class Checked:
 
 @dataclass(frozen=True)
 class Thoroughness:
-    """Which of the costly checks are made."""
+    """Which of the costly checks are made, and which words are allowed."""
 
     pixels: bool = True
     names: bool = True
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
 
 
 def verify_folder(
@@ -60,7 +61,13 @@ def verify_folder(
     files = list(_files(root))
     needles = Needles(identifiers)
     jobs = [
-        pool.submit(check_file, path, needles, params if thoroughness.pixels and not _is_written(path) else None)
+        pool.submit(
+            check_file,
+            path,
+            needles,
+            params if thoroughness.pixels and not _is_written(path) else None,
+            thoroughness.vocabulary,
+        )
         for path in files
     ]
     found = [set(job.result()) for job in track(jobs, len(jobs), "checking files")]
@@ -72,30 +79,48 @@ def verify_folder(
         if thoroughness.names:
             findings |= set(check_name(path, root))
         checked.append(Checked(path, tuple(sorted(findings))))
-    return checked
+    return checked + [Checked(folder, attached) for folder in _folders(root) if (attached := check_folder(folder))]
 
 
-def check_file(path: Path, needles: Needles, params: AnonymizeParams | None) -> tuple[Finding, ...]:
+def check_folder(folder: Path) -> tuple[Finding, ...]:
+    """What is attached to a folder itself; its name is judged with each file in it."""
+    return tuple(Finding("folder:attributes", item.why) for item in _extended_attributes(folder))
+
+
+def check_file(
+    path: Path, needles: Needles, params: AnonymizeParams | None, vocabulary: Vocabulary
+) -> tuple[Finding, ...]:
     """One file's bytes and, with ``params``, its pixels; nothing that it holds can raise."""
     if path.is_symlink() or not path.is_file():
         return (Finding("file:link", "unsupported"),)
     try:
-        return _check_readable(path, needles, params)
+        return _check_readable(path, needles, params, vocabulary)
     except OSError:  # its message names the file
         return (Finding("file", "unsupported"),)
 
 
-def _check_readable(path: Path, needles: Needles, params: AnonymizeParams | None) -> tuple[Finding, ...]:
+def _check_readable(
+    path: Path, needles: Needles, params: AnonymizeParams | None, vocabulary: Vocabulary
+) -> tuple[Finding, ...]:
     found = set(_extended_attributes(path))
     if path.stat().st_size == 0:
         return tuple(sorted(found | {Finding("file", "damaged")}))
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found |= set(check_written(path) if _is_written(path) else account(content))
-        if needles and len(content) <= LARGEST_SEARCH and needles.inside(bytes(content)):
+        found |= set(check_written(path, vocabulary) if _is_written(path) else account(content))
+        if needles and _holds(path, content, needles):
             found.add(Finding("bytes", "identifier"))
     if params is not None:
         found |= set(check_pixels(path, params))
     return tuple(sorted(found))
+
+
+def _holds(path: Path, content: mmap.mmap, needles: Needles) -> bool:
+    if not _is_written(path) or len(content) > MOST_BYTES:
+        return needles.inside(content)
+    try:
+        return needles.in_text(words_in(path), content)
+    except UnicodeDecodeError:  # a finding already
+        return needles.inside(content)
 
 
 def check_pixels(path: Path, params: AnonymizeParams) -> list[Finding]:
@@ -105,6 +130,7 @@ def check_pixels(path: Path, params: AnonymizeParams) -> list[Finding]:
         for rgb in _pictures(path, params):
             hits = find_marks(rgb, params)
             found |= {Finding("pixels", "text")} if hits.texts else set()
+            found |= {Finding("pixels", "ink")} if hits.ink else set()
             found |= {Finding("pixels", "barcode")} if hits.barcodes or hits.unread else set()
     except (UnreadableImage, dicom.CannotRecreate):
         found.add(Finding("pixels", "unsupported"))
@@ -121,6 +147,8 @@ def _pictures(path: Path, params: AnonymizeParams) -> Iterator[RGB]:
 
 def check_name(path: Path, root: Path) -> list[Finding]:
     """File and folder names below ``root`` must be pseudonyms or names that the pipeline itself gives."""
+    if path.is_dir() and not path.is_symlink() and path != root and path.name in FOLDERS and path.parent == root:
+        return []
     if path == root:
         return [] if _coded(path.name) else [Finding("path:file", "name")]
     parts = path.relative_to(root).parts
@@ -156,19 +184,21 @@ def _extended_attributes(path: Path) -> Iterator[Finding]:
     if not hasattr(os, "listxattr"):
         return
     try:
-        names = os.listxattr(path)
-    except OSError:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.EOPNOTSUPP):
+            yield Finding("file:attributes", "unsupported")
         return
     if any(not name.startswith(("security.", "system.")) for name in names):
         yield Finding("file:attributes", "metadata")
 
 
-def _is_bare(folder: Path, name: str) -> bool:
-    try:
-        return (folder / name).is_symlink() or not any((folder / name).iterdir())
-    except OSError as error:
-        unlistable(error)
-        raise
+def _folders(root: Path) -> Iterator[Path]:
+    if root.is_dir() and not root.is_symlink():
+        yield root
+        for folder, folders, _ in os.walk(root, onerror=unlistable):
+            folders.sort()
+            yield from (Path(folder) / name for name in folders if not (Path(folder) / name).is_symlink())
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -33,6 +33,12 @@ def report(console: Console, summary: dict[str, Any]) -> None:
         console.print(f"  quarantined: {count} x {reason}")
     if images["quarantined"]:
         console.print("  look at them: `cytoline review`")
+    shared = summary["k_anonymity"]
+    if shared["groups_below_k"]:
+        console.print(
+            f"  {shared['patients_in_groups_below_k']} of {shared['patients']} patients share what is said of them "
+            f"with fewer than {shared['k'] - 1} others (source, organ, stain, labels)"
+        )
     if summary["decisions_unused"]:
         console.print(f"  {summary['decisions_unused']} decisions are about images that are not in this raw store")
 

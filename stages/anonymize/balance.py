@@ -11,6 +11,7 @@ from typing import Any
 from cytoline.deid.audit import AUDIT, Begun, Ended, KeptBack, Passed, Rejected, Released, write_audit
 from cytoline.deid.review.quarantine import IMAGES, Held
 from cytoline.manifest import Record
+from stages.anonymize.groups import k_anonymity
 from stages.anonymize.records import Keys
 
 OfImage = Passed | KeptBack | Rejected | Released
@@ -68,6 +69,7 @@ def balance(names: Iterable[str], done: Progress, unused: int) -> dict[str, Any]
         "boxes": sum(item.boxes for item in done.passed),
         "boxes_redacted": sum(item.boxes_redacted for item in done.passed),
         "patients": len({item.patient for item in done.records}),
+        "k_anonymity": k_anonymity(done.records),
         "quarantine_reasons": dict(sorted(Counter(item.reason for item in done.held).items())),
         "released_by_a_reviewer": len(done.released),
         "failed_verification": done.failed,

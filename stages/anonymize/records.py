@@ -12,6 +12,7 @@ from cytoline.crosswalk import Crosswalk
 from cytoline.deid.orientation import turn_box
 from cytoline.deid.painting import painted_share
 from cytoline.deid.recreate import Outcome, painted_mask
+from cytoline.deid.vocabulary import ORGANS, STAINS, listed_or_other
 from cytoline.errors import CytolineError
 from cytoline.manifest import Annotation, Record
 from cytoline.pseudonyms import Names, Pseudonyms, load_key, synthetic_key
@@ -83,6 +84,8 @@ def clean_record(record: Record, outcome: Outcome, sha256: str, margin: int, nam
         "patient": names.of("patient", record.patient),
         # Laboratories number slides per patient: "slide 1" is another one for each.
         "slide": names.of("slide", f"{record.patient}\0{record.slide}"),
+        "organ": listed_or_other(record.organ, ORGANS),
+        "stain": listed_or_other(record.stain, STAINS),
         "annotations": tuple(annotations),
     }
     return Record.model_validate({**record.model_dump(), **changes})

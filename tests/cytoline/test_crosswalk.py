@@ -38,7 +38,65 @@ def test_codes_come_from_chance_and_not_from_the_value(place: tuple[Path, Path])
     assert "Anna" not in repr(Crosswalk.load(*place))
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"version": 1, "id": "a", "given": {"patient": {"Anna": "no code"}}}'])
+def test_two_runs_at_once_lose_nothing(place: tuple[Path, Path]) -> None:
+    one, other = Crosswalk.load(*place), Crosswalk.load(*place)
+    assert one.key_id == other.key_id
+    anna, berta = one.of("patient", "Anna"), other.of("patient", "Berta")
+    one.save()
+    other.save()
+    again = Crosswalk.load(*place)
+    assert (again.of("patient", "Anna"), again.of("patient", "Berta")) == (anna, berta)
+
+
+def test_of_two_runs_that_draw_for_one_person_the_later_fails(place: tuple[Path, Path]) -> None:
+    one, other = Crosswalk.load(*place), Crosswalk.load(*place)
+    anna = one.of("patient", "Anna")
+    other.of("patient", "Anna")
+    one.save()
+    with pytest.raises(CytolineError, match="same people") as error:
+        other.save()
+    assert "Anna" not in str(error.value)
+    assert Crosswalk.load(*place).of("patient", "Anna") == anna
+
+
+def test_a_link_is_refused(place: tuple[Path, Path], tmp_path: Path) -> None:
+    Crosswalk.load(*place).save()
+    link = tmp_path / "link.json"
+    link.symlink_to(place[0])
+    with pytest.raises(CytolineError, match="a link"):
+        Crosswalk.load(link, place[1])
+    nowhere = tmp_path / "nowhere.json"
+    nowhere.symlink_to(tmp_path / "missing" / "file.json")
+    with pytest.raises(CytolineError, match="a link"):
+        Crosswalk.load(nowhere, place[1])
+
+
+def test_spellings_of_one_person_have_one_code(place: tuple[Path, Path]) -> None:
+    names = Crosswalk.load(*place)
+    assert names.of("patient", "Mu\u0308ller") == names.of("patient", "M\u00fcller")
+    with pytest.raises(CytolineError, match="NUL"):
+        names.of("patient", "Anna\0")
+
+
+def given(*pairs: tuple[str, str]) -> str:
+    """A file of these names and digits, as text: JSON would not write a name twice."""
+    codes = ", ".join(f'"{name}": "{digit * 32}"' for name, digit in pairs)
+    return f'{{"version": 1, "id": "a", "given": {{"patient": {{{codes}}}}}}}'
+
+
+DUPLICATE_CODE, DUPLICATE_KEY = given(("Anna", "0"), ("Berta", "0")), given(("Anna", "0"), ("Anna", "1"))
+
+
+def test_the_form_of_the_planted_damage_is_right(place: tuple[Path, Path]) -> None:
+    Crosswalk.load(*place)
+    place[0].write_text(given(("Anna", "0"), ("Berta", "1")))
+    assert Crosswalk.load(*place).of("patient", "Anna") == "0" * 32
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [DUPLICATE_CODE, DUPLICATE_KEY, "{", "[]", '{"version": 1, "id": "a", "given": {"patient": {"Anna": "no code"}}}'],
+)
 def test_a_damaged_file_is_never_taken_for_an_empty_one(place: tuple[Path, Path], damage: str) -> None:
     Crosswalk.load(*place).save()
     place[0].write_text(damage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from cytoline import pseudonyms
 from cytoline.errors import CytolineError
-from cytoline.pseudonyms import KEY_VARIABLE, Pseudonyms, ensure_key, key_path, load_key, synthetic_key
+from cytoline.pseudonyms import KEY_VARIABLE, Domain, Pseudonyms, ensure_key, key_path, load_key, synthetic_key
 
 
 @pytest.fixture
@@ -31,7 +32,35 @@ def test_a_pseudonym_is_what_it_was_yesterday() -> None:
 @given(st.text(), st.text())
 def test_equal_values_and_only_those_are_equal(one: str, other: str) -> None:
     names = Pseudonyms(bytes(32))
-    assert (names.of("patient", one) == names.of("patient", other)) == (one == other)
+    one, other = one.replace("\0", ""), other.replace("\0", "")
+    same = unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+    assert (names.of("patient", one) == names.of("patient", other)) == same
+
+
+ACCENTED = st.text(
+    st.sampled_from("aeoun\u0308\u0301\u0327\u00fc\u00e9\u1e69\u0323\u0307s\u212b\u1100\u1161 "), max_size=8
+)
+
+
+@settings(max_examples=60)
+@given(ACCENTED, st.sampled_from(["patient", "slide", "annotator", "uid", "days"]))
+def test_every_spelling_of_a_name_is_one_pseudonym(name: str, domain: Domain) -> None:
+    spellings = {unicodedata.normalize(form, name) for form in ("NFC", "NFD")} | {name}
+    assert len({Pseudonyms(bytes(32)).of(domain, spelling) for spelling in spellings}) == 1
+
+
+@settings(max_examples=30)
+@given(st.text(max_size=5), st.sampled_from(["\0", "\ud800", "\udcff", "\udfff"]), st.text(max_size=5))
+def test_values_that_nobody_gave_are_refused_and_not_repeated(before: str, odd: str, after: str) -> None:
+    for domain in ("patient", "annotator", "days", "uid"):
+        with pytest.raises(CytolineError, match="half a character") as error:
+            Pseudonyms(bytes(32)).of(domain, f"Anna{before}{odd}{after}")  # type: ignore[arg-type]
+        assert "Anna" not in str(error.value)
+
+
+def test_a_patient_and_a_slide_cannot_be_mistaken_for_another_pair() -> None:
+    with pytest.raises(CytolineError, match="NUL"):
+        Pseudonyms(bytes(32)).of("slide", "a\0b\0c")
 
 
 def test_domains_and_keys_keep_apart() -> None:

@@ -42,9 +42,10 @@ def test_text_is_found_and_plain_tissue_is_not() -> None:
     assert mask_of(found.texts, (320, 240), 0)[110, 90] == 1
 
 
-def test_small_crops_are_searched_for_codes_only() -> None:
-    picture = labelled("MRN 4471230", (4, 4), 14)[:100, :100].copy()
-    assert find_marks(picture, PARAMS).texts == ()
+def test_small_crops_are_searched_for_what_is_beyond_doubt() -> None:
+    assert find_marks(labelled("MRN 4471230", (4, 4), 14)[:100, :130].copy(), PARAMS).texts
+    assert find_marks(stained()[:100, :100].copy(), PARAMS).all == ()
+    picture = stained()[:100, :100].copy()
     code = np.array(zxingcpp.create_barcode("A-1", zxingcpp.BarcodeFormat.QRCode).to_image(scale=3))
     picture[: code.shape[0], : code.shape[1]] = code[..., None]
     assert len(find_marks(picture, PARAMS).barcodes) == 1

@@ -14,6 +14,7 @@ from operator import or_
 import numpy as np
 from numpy.typing import NDArray
 
+from cytoline.deid.accounting.numbers import is_short
 from cytoline.deid.accounting.source import DamagedError, Source, cut
 from cytoline.deid.finding import Finding, Why
 
@@ -68,6 +69,8 @@ class _Walker:
         end += len(palette)
         if entry == 4 and any(palette[3::4]):
             self.add("palette", "unused")
+        if len({palette[at : at + 3] for at in range(0, len(palette), entry)}) != colours:
+            self.add("palette", "value")  # a picture drawn in two entries of one colour
         first = int.from_bytes(head[10:14], "little")
         if first < end:
             raise DamagedError
@@ -95,7 +98,13 @@ class _Walker:
             raise DamagedError
         if size not in (0, self._row() * self.height):
             self.add("header", "value")
-        if max(across, down) > _MAX_PIXELS_PER_METRE or important > colours or (self.bits > 8 and colours):
+        if (
+            across != down
+            or across > _MAX_PIXELS_PER_METRE
+            or not is_short(across)
+            or important > colours
+            or (self.bits > 8 and colours)
+        ):
             self.add("header", "value")
         if self.bits <= 8 and colours > 1 << self.bits:
             raise DamagedError

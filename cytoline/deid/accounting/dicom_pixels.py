@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cytoline.deid.accounting import jpeg
 from cytoline.deid.accounting.dicom_codestreams import j2k_findings, jpeg_findings
+from cytoline.deid.accounting.jpeg import Budget
 from cytoline.deid.finding import Finding
 
 Buffer = bytes | mmap.mmap
@@ -25,6 +27,8 @@ CODED = _JPEG | _J2K
 
 PLACE = "dicom:(7FE0,0010)"
 _CHUNK = 1 << 22
+_WALK_BYTES = 1 << 32
+"""Bytes of JPEG scans that are walked, over all frames."""
 _SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, "RGB": 3, "YBR_FULL": 3}
 _SAMPLES_CODED = {**_SAMPLES, "YBR_FULL_422": 3, "YBR_RCT": 3, "YBR_ICT": 3}
 _PALETTE = ((0x00281101, 0x00281201), (0x00281102, 0x00281202), (0x00281103, 0x00281203))
@@ -114,6 +118,7 @@ def _spills(values: NDArray[np.int64], shape: _Shape) -> bool:
 def _palette(content: Buffer, start: int, size: int, shape: _Shape, values: Mapping[int, bytes]) -> Iterator[Finding]:
     """Each table has the length that its descriptor says, and nothing where no pixel points."""
     used: NDArray[np.bool_] | None = None
+    shown: list[NDArray[np.uint16]] = []
     for head_tag, table_tag in _PALETTE:
         place = f"dicom:({table_tag >> 16:04X},{table_tag & 0xFFFF:04X})"
         head = [one for (one,) in struct.iter_unpack("<H", values.get(head_tag, b"")[:6].ljust(6, b"\0"))]
@@ -129,6 +134,14 @@ def _palette(content: Buffer, start: int, size: int, shape: _Shape, values: Mapp
         words = np.frombuffer(table, "<u2")
         if words[~used].any() or (head[2] == 8 and (words > 255).any()):
             yield Finding(place, "unused")
+        low, high = words & 0xFF, words >> 8
+        if head[2] == 16 and low.any() and not np.array_equal(low, high):
+            yield Finding(place, "value")  # below what is shown
+        shown.append(np.asarray((high if head[2] == 16 else words)[used], np.uint16))
+    if len(shown) == len(_PALETTE) and len({len(part) for part in shown}) == 1:
+        colours = np.stack(shown, axis=1)
+        if len(np.unique(colours, axis=0)) != len(colours):
+            yield Finding(place, "value")  # a picture drawn in two entries of one colour
 
 
 def _coded(content: Buffer, at: int, shape: _Shape, syntax: str) -> Iterator[Finding]:
@@ -146,7 +159,13 @@ def _coded(content: Buffer, at: int, shape: _Shape, syntax: str) -> Iterator[Fin
     if size and content[table : table + size] != expected:
         yield Finding("dicom:frame/offsets", "unused")
     walker = jpeg_findings if syntax in _JPEG else j2k_findings
+    budget = Budget(_WALK_BYTES)
     for start, length in frames:
         if length % 2:
             yield Finding(PLACE, "damaged")
-        yield from walker(content[start : start + length], (shape.rows, shape.columns, shape.samples))
+        frame = content[start : start + length]
+        yield from walker(frame, (shape.rows, shape.columns, shape.samples))
+        if syntax in _JPEG:
+            plain = frame[:-1] if frame.endswith(b"\xff\xd9\0") else frame
+            across_down = shape.columns, shape.rows
+            yield from jpeg.findings(plain, "dicom:frame/jpeg", budget, None, across_down, shape.samples)

@@ -4,8 +4,9 @@ Proven by counting: lengths are exact, each table entry serves a coded block or 
 of a scan ends with its last block, filled up with ones.  Allowed besides: a JFIF header without a thumbnail and
 Adobe's colour flag without its other words.
 
-Not proven: what the blocks say that no viewer shows (those of the last, partly covered unit at the right and lower
-edge, and values that decoders clamp); in progressive scans how runs of empty blocks are split.
+What the blocks at the right and lower edge say beyond the picture is looked at by ``beyond``.
+Not proven: values that decoders clamp; in progressive scans how runs of empty blocks are split, and the averages of
+blocks beyond the edge.
 Sources: ITU-T T.81 Annex B; ITU-T T.871 (JFIF); T.872 6.5.3 (Adobe).
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from cytoline.deid.accounting import beyond
 from cytoline.deid.accounting.entropy import MAX_BLOCKS_IN_UNIT, Part, walk_sequential
 from cytoline.deid.accounting.jpeg_frame import BASELINE, EXTENDED, PROGRESSIVE, Band, Component, Frame, read_frame
 from cytoline.deid.accounting.jpeg_tables import AC, DC, Tables
@@ -59,11 +61,18 @@ def findings(
     tables: Tables | None = None,
     size: tuple[int, int] | None = None,
     samples: int | None = None,
+    inside: tuple[int, int] | None = None,
+    raw_tables: bytes = b"",
 ) -> list[Finding]:
-    """What a JPEG holds besides pixels.  For one inside a TIFF: the page's tables, and the size it must have."""
+    """What a JPEG holds besides pixels.
+
+    For one inside a TIFF: the page's tables, the size it must have, and how much of it the picture shows.
+    """
     walker = _Walker(content, place, budget or Budget(len(content)), Tables(tables))
     walker.walk()
     frame = walker.frame
+    if frame and not walker.found and walker.hides(inside or (frame.width, frame.height), raw_tables):
+        walker.add("edge", "unused")
     if frame and ((size and size != (frame.width, frame.height)) or (samples and samples != len(frame.components))):
         walker.add("SOF", "value")
     return sorted(walker.found)
@@ -86,6 +95,10 @@ class _Walker:
     """Tables only: neither frame nor scan."""
     found: set[Finding] = field(default_factory=set)
     frame: Frame | None = None
+    frame_at: int = 0
+    """Where the body of the frame header begins."""
+    interleaved: bool = False
+    """All components in one scan."""
     interval: int = 0
     idle_interval: bool = False
     """A DRI that no scan has used yet."""
@@ -95,6 +108,14 @@ class _Walker:
 
     def add(self, part: str, why: Why) -> None:
         self.found.add(Finding(f"{self.place}:{part}", why))
+
+    def hides(self, inside: tuple[int, int], raw_tables: bytes) -> bool:
+        """Whether something lies beyond what the picture shows."""
+        assert self.frame is not None
+        size = beyond.coded_size(self.frame, self.interleaved)
+        if size == inside:
+            return False
+        return beyond.hides(self.content[:], self.frame_at, size, inside, raw_tables[2:-2])
 
     def walk(self) -> None:
         try:
@@ -125,6 +146,7 @@ class _Walker:
             if marker == _SOS:
                 at = self._scan(body, at)
             else:
+                self.frame_at = at - len(body) if marker in _FRAMES else self.frame_at
                 self._segment(marker, body)
                 self.seen.add(marker)
 
@@ -184,6 +206,7 @@ class _Walker:
             raise DamagedError
         matched = _SCAN.match(self.content, at)
         end = matched.end() if matched else at
+        self.interleaved = self.interleaved or len(chosen) == len(frame.components)
         across, down = frame.units(chosen)
         if (end - at) * 8 < across * down and frame.marker != PROGRESSIVE:
             raise DamagedError  # each block takes two bits at least: cut short

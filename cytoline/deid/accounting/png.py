@@ -1,7 +1,7 @@
 """Accounts for every byte of a PNG: header, pixels, palette, a few numbers about colour and size, end.
 
-Numbers are bounded so that no four letters or digits can be written as one of them.  Not proven: what a picture hides
-under full transparency (it is in the pixels, where the search for text looks), and see ``inflate``.
+Only what every viewer shows counts as a pixel: all must be opaque, the lower half of 16-bit samples must repeat the
+upper one (or be nothing), no two palette entries may be the same colour.  Not proven: see ``inflate``.
 Source: PNG, third edition (W3C), 5 and 11.
 """
 
@@ -11,10 +11,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cytoline.deid.accounting.inflate import inflated
+from cytoline.deid.accounting.numbers import is_short
 from cytoline.deid.accounting.source import DamagedError, Source, SurplusError, cut
 from cytoline.deid.finding import Finding, Why
 
@@ -22,16 +24,22 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PALETTE = 3
+_WITH_ALPHA = (4, 6)
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """First column and row, steps across and down of the seven passes."""
 _ONCE = (b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"cHRM", b"pHYs", b"sBIT", b"IEND")
 _TEXTS = frozenset({"tEXt", "zTXt", "iTXt", "eXIf", "iCCP", "tIME", "sPLT", "hIST", "bKGD", "cICP"})
 _FRAMES = frozenset({"acTL", "fcTL", "fdAT"})
 """Names worth telling apart in a report; any other chunk is ``png:other``."""
+_GAMMAS = frozenset({100_000, 45_455, 45_454, 55_556, 55_555})
+_SRGB = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
+"""White and primaries; other profiles than sRGB are mapped to it."""
 MAX_PIXELS_PER_METRE = 10**8
 """A hundredth of a micron; less than any four characters of text make as a number."""
 _MAX_INTERPRETED = 1 << 24
 """Bytes of pixels of a palette or below 8 bits, which are unfiltered to see what they use; more are unsupported."""
+_MAX_DECODED = 1 << 30
+"""The same with transparency or 16 bits."""
 
 
 def findings(content: Source) -> list[Finding]:
@@ -120,9 +128,11 @@ class _Walker:
                 self.add(known, "unused")
             elif len(body) % 3 or not 1 <= self.entries <= 1 << self.depth:
                 self.add(known, "value")
+            elif len({body[at : at + 3] for at in range(0, len(body), 3)}) != self.entries:
+                self.add(known, "value")  # a picture drawn in two entries of one colour
         elif name == b"tRNS":
             # A single transparent colour (other types) is up to six free bytes.
-            if self.colour != _PALETTE or not 1 <= len(body) <= self.entries:
+            if self.colour != _PALETTE or not 1 <= len(body) <= self.entries or set(body) != {255}:
                 self.add(known, "value")
         elif name in (b"gAMA", b"sRGB", b"cHRM", b"pHYs", b"sBIT"):
             if not self._is_plain(name, body):
@@ -133,15 +143,16 @@ class _Walker:
     def _is_plain(self, name: bytes, body: bytes) -> bool:
         words = [int.from_bytes(body[at : at + 4], "big") for at in range(0, len(body) - 3, 4)]
         if name == b"gAMA":
-            return len(body) == 4 and 1 <= words[0] <= 1_000_000
+            return len(body) == 4 and words[0] in _GAMMAS
         if name == b"sRGB":
             return len(body) == 1 and body[0] <= 3
         if name == b"cHRM":
-            return len(body) == 32 and all(word <= 100_000 for word in words)
+            return len(body) == 32 and tuple(words) == _SRGB
         if name == b"pHYs":
-            return len(body) == 9 and all(1 <= word <= MAX_PIXELS_PER_METRE for word in words) and body[8] <= 1
+            square = len(body) == 9 and words[0] == words[1] and body[8] <= 1
+            return square and 1 <= words[0] <= MAX_PIXELS_PER_METRE and is_short(words[0])
         channels = 3 if self.colour == _PALETTE else _CHANNELS[self.colour]
-        return len(body) == channels and all(1 <= bits <= max(self.depth, 8) for bits in body)
+        return len(body) == channels and set(body) == {8 if self.colour == _PALETTE else self.depth}
 
     def _passes(self) -> list[tuple[int, int]]:
         """Width and height of each pass that has pixels."""
@@ -173,6 +184,27 @@ class _Walker:
                 self._filters(pieces)
         except SurplusError:
             self.add("IDAT", "unused")
+        else:
+            if self.colour in _WITH_ALPHA or self.depth == 16:
+                self._unseen(expected)
+
+    def _unseen(self, size: int) -> None:
+        """What lies under transparency, or below the eight bits that are shown."""
+        if size > _MAX_DECODED:
+            self.add("IDAT", "unsupported")
+            return
+        pixels = cv2.imdecode(np.frombuffer(self.content[:], np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is None or pixels.shape[:2] != (self.height, self.width):
+            raise DamagedError
+        if self.colour in _WITH_ALPHA:
+            if pixels.ndim != 3 or pixels.shape[2] != 4:
+                raise DamagedError
+            if int(pixels[:, :, 3].min()) != (65_535 if pixels.dtype == np.uint16 else 255):
+                self.add("IDAT/transparent", "unused")
+        if pixels.dtype == np.uint16:
+            low = pixels & 0xFF
+            if low.any() and not np.array_equal(low, pixels >> 8):
+                self.add("IDAT/low", "unused")
 
     def _filters(self, pieces: Iterator[bytes]) -> None:
         """The byte before each row names one of five filters."""

@@ -2,7 +2,8 @@
 
 Each page may have fields from a closed list (``tiff_tags``) and tiles or strips with pixels only (``tiff_tiles``);
 pages must be one picture and reductions of it by powers of two, because labels, overviews and thumbnails come as
-further pages.  Each byte must be referred to, and none twice, except by tiles that share one range.
+further pages.  There may be no SubIFDs: most viewers do not show what is in them.
+Each byte must be referred to, and none twice, except by tiles that share one range.
 Sources: see ``tiff_ifd``, ``tiff_tags``.
 """
 
@@ -123,6 +124,7 @@ class _Walker:
         entry = page.arrays.get(tags.SUB_IFDS)
         if entry is None:
             return
+        self.add(f"{page.place}/tag{tags.SUB_IFDS}", "metadata")
         if depth >= _MAX_DEPTH:
             raise DamagedError
         for index, at in enumerate(self.reader.numbers(entry).tolist()):
@@ -206,7 +208,12 @@ class _Walker:
             predictor=page.one(tags.PREDICTOR, 1),
             order=self.reader.order,
             tables=tables,
+            raw_tables=self._raw_tables(page),
         )
+
+    def _raw_tables(self, page: _Page) -> bytes:
+        entry = page.arrays.get(tags.JPEG_TABLES)
+        return b"" if entry is None else cut(self.content, entry.start, entry.size)
 
 
 def _grid(page: _Page, tiled: bool) -> Grid:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from cytoline.deid.accounting.numbers import is_plausible_ratio
 from cytoline.deid.accounting.tiff_ifd import IFD, IFD8, LONG, LONG8, RATIONAL, SHORT, UNDEFINED
 
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -71,15 +72,11 @@ def _tile(values: Values, _: Page) -> bool:
 
 
 def _ratio(values: Values, _: Page) -> bool:
-    return 0 <= values[0] < _TEXT and 1 <= values[1] < _TEXT
+    return is_plausible_ratio(values[0], values[1])
 
 
 def _colours(page: Page) -> int:
     return {2: 3, 5: 4, 6: 3, 8: 3}.get(page.get(PHOTOMETRIC, (1,))[0], 1)
-
-
-def _extra(page: Page) -> int:
-    return samples(page) - _colours(page)
 
 
 _SHORT, _LONG = frozenset({SHORT}), frozenset({LONG})
@@ -91,13 +88,14 @@ RULES: dict[int, Rule] = {
     255: Rule(_SHORT, _one, _in(1, 2)),
     WIDTH: Rule(_EITHER, _one, _positive),
     HEIGHT: Rule(_EITHER, _one, _positive),
-    BITS: Rule(_SHORT, samples, _uniform(1, 2, 4, 8, 16, 32, 64)),
+    # Of deeper samples viewers show the upper eight bits; a picture in the lower ones is seen by nobody.
+    BITS: Rule(_SHORT, samples, _uniform(1, 2, 4, 8)),
     COMPRESSION: Rule(_SHORT, _one, lambda values, page: True),
     PHOTOMETRIC: Rule(_SHORT, _one, _in(0, 1, 2, 5, 6, 8)),
     266: Rule(_SHORT, _one, _in(1)),
     STRIP_OFFSETS: Rule(_WIDE, _elsewhere, lambda values, page: True),
     274: Rule(_SHORT, _one, _in(1)),
-    SAMPLES: Rule(_SHORT, _one, lambda values, page: 1 <= values[0] <= MAX_SAMPLES),
+    SAMPLES: Rule(_SHORT, _one, lambda values, page: values[0] == _colours(page)),
     ROWS_PER_STRIP: Rule(_EITHER, _one, _rows),
     STRIP_SIZES: Rule(_WIDE, _elsewhere, lambda values, page: True),
     282: Rule(_RATIONAL, _one, _ratio),
@@ -110,7 +108,6 @@ RULES: dict[int, Rule] = {
     TILE_OFFSETS: Rule(_WIDE, _elsewhere, lambda values, page: True),
     TILE_SIZES: Rule(_WIDE, _elsewhere, lambda values, page: True),
     SUB_IFDS: Rule(frozenset({LONG, IFD, LONG8, IFD8}), _elsewhere, lambda values, page: True),
-    EXTRA_SAMPLES: Rule(_SHORT, _extra, _in(0, 1, 2)),
     SAMPLE_FORMAT: Rule(_SHORT, samples, _uniform(1, 2, 3, 4)),
     JPEG_TABLES: Rule(frozenset({UNDEFINED}), _elsewhere, lambda values, page: True),
     530: Rule(_SHORT, lambda page: 2, _in(1, 2, 4)),

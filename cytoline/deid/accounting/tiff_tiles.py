@@ -1,7 +1,7 @@
 """Accounts for the coded pixels of one TIFF page: each tile or strip holds its pixels and not a byte more.
 
-Not proven: what JPEG tiles at the right and lower edge hold beyond the picture (whole tiles are coded, the viewer
-cuts them); in tiles that are not JPEG those pixels must be one colour or repeat the picture's edge.
+What tiles at the right and lower edge hold beyond the picture (whole tiles are coded, the viewer cuts them) must be
+one colour or repeat the picture's edge.
 Source: TIFF 6.0 sections 9, 13, 14, 15; Technical Note 2.
 """
 
@@ -50,6 +50,8 @@ class Coding:
     predictor: int
     order: str
     tables: Tables | None
+    raw_tables: bytes = b""
+    """The field that they came in."""
 
     def row(self, width: int) -> int:
         """Bytes of one row."""
@@ -66,7 +68,8 @@ def findings(content: Source, tiles: Iterator[Tile], coding: Coding, place: str,
         if coding.compression == _JPEG:
             data = cut(content, tile.start, tile.size)
             size = tile.width, tile.height
-            found.update(jpeg.findings(data, f"{place}/jpeg", budget, coding.tables, size, coding.samples))
+            inside, raw = tile.inside, coding.raw_tables
+            found.update(jpeg.findings(data, f"{place}/jpeg", budget, coding.tables, size, coding.samples, inside, raw))
         elif coding.compression in _JPEG2000:
             found.update(jpeg2000.findings(cut(content, tile.start, tile.size), f"{place}/jpeg2000"))
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cytoline.deid import jpeg
+from cytoline.deid.accounting import account
 from cytoline.deid.dicom.codestreams import Odd, j2k_ends, j2k_rewrite, jpeg_tables_are_read
 from cytoline.deid.dicom.frames import Stored, decoded
 from cytoline.deid.dicom.refusal import CannotRecreate
@@ -39,7 +40,7 @@ def _plain_jpeg(content: bytes, layout: Layout) -> bytes:
         tail = jpeg.unread_tail(plain, rgb, lambda flipped: _rgb(flipped, layout))
     except (jpeg.OddJpegError, UnreadableImage):
         raise Odd from None
-    if tail:
+    if tail or account(plain):
         raise Odd
     return plain
 

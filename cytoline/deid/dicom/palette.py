@@ -36,10 +36,19 @@ class Palette:
         tops = (self.tables >> (self.bits - 8)).astype(np.uint8)
         return np.ascontiguousarray(tops[:, self.places(values)].transpose(1, 2, 0))
 
+    def merged(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The same colours, each from the first entry that has it: two entries of one colour can draw a picture."""
+        tops = (self.tables >> (self.bits - 8)).astype(np.int64)
+        colours = tops[0] << 16 | tops[1] << 8 | tops[2]
+        _, first, which = np.unique(colours, return_index=True, return_inverse=True)
+        return np.asarray(first[which.reshape(-1)][self.places(values)] + self.first).astype(values.dtype)
+
     def write(self, out: Dataset, used: NDArray[np.bool_]) -> None:
-        """As words of 16 bits, entries that are not ``used`` as nought."""
+        """As words of 16 bits, entries that are not ``used`` as nought; of deep entries what is shown, twice."""
+        tops = self.tables >> 8
+        shown = tops << 8 | tops if self.bits == 16 else self.tables
         entries = self.tables.shape[1]
-        for name, table in zip(_COLOURS, np.where(used, self.tables, 0), strict=True):
+        for name, table in zip(_COLOURS, np.where(used, shown, 0), strict=True):
             descriptor = [entries % _MOST, self.first, self.bits]
             put(out, f"{name}PaletteColorLookupTableDescriptor", descriptor, "US")
             put(out, f"{name}PaletteColorLookupTableData", table.astype("<u2").tobytes(), "OW")

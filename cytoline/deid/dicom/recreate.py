@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cytoline.deid.dicom.codestreams import Odd
 from cytoline.deid.dicom.copying import plain_codestream
-from cytoline.deid.dicom.frames import photometric_of, stored_frame
+from cytoline.deid.dicom.frames import Stored, photometric_of, stored_frame
 from cytoline.deid.dicom.palette import Palette
 from cytoline.deid.dicom.reading import palette_of
 from cytoline.deid.dicom.rebuild import patient_of, rebuilt, refuse_other_kinds
@@ -91,7 +91,7 @@ def _surveyed(
     if look is None and palette is None:
         return found, used
     for index in range(file.layout.frames):
-        values = stored_frame(file, index)
+        values = _frame(file, palette, index)
         if look is not None:
             rounds = search(values, file.layout, palette, look, limits.margin)
             if rounds:
@@ -100,6 +100,11 @@ def _surveyed(
         if palette is not None and used is not None:
             used[palette.places(values)] = True
     return found, used
+
+
+def _frame(file: Source, palette: Palette | None, index: int) -> Stored:
+    values = stored_frame(file, index)
+    return values if palette is None else palette.merged(values)
 
 
 def _write_beside(job: _Job, out: Path) -> Route:
@@ -151,7 +156,7 @@ def _spell_out(job: _Job, target: BinaryIO) -> None:
     words = b"OW" if layout.allocated == 16 else b"OB"
     target.write(b"\xe0\x7f\x10\x00" + words + b"\0\0" + (size + size % 2).to_bytes(4, "little"))
     for index in range(layout.frames):
-        values = painted(stored_frame(job.source, index), job.found.get(index, ()), job.limits.margin, layout)
+        values = painted(_frame(job.source, job.palette, index), job.found.get(index, ()), job.limits.margin, layout)
         target.write(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
     target.write(b"\0" * (size % 2))
 

@@ -34,6 +34,7 @@ WORDS: dict[Reason, str] = {
     "size_differs": "The picture has another size than when it was collected.",
     "text_remains": "Text was found again after every round of painting.",
     "barcode_like": "A place looks like a barcode, and nobody can read it.",
+    "pen_or_handwriting": "Strokes look like a pen's; somebody may have written on the slide.",
     "doubtful_text": "The text reader saw something that may be writing.",
     "check_failed": "What was made of it did not pass the last check: something that names a person may be in it.",
 }

@@ -171,5 +171,5 @@ def _fields(level: Level, pyramid: Pyramid) -> dict[int, Field]:
 
 
 def _resolution(mpp: float) -> Field:
-    """Pixels per centimetre, to a thousandth."""
-    return Field(RATIONAL, (round(_PER_CENTIMETRE / mpp * 1000), 1000))
+    """Pixels per centimetre, to five digits: more of them would be a place for a code."""
+    return Field(RATIONAL, (round(float(f"{_PER_CENTIMETRE / mpp:.5g}") * 1000), 1000))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from PIL import Image
 from test_accounting_samples import CANARY, saved
 
 from cytoline.deid import jpeg as rewriting
@@ -228,6 +232,23 @@ def test_camera_files_rewritten_have_nothing_but_odd_tables() -> None:
             found = account(rewriting.rewrite(content))
         except rewriting.OddJpegError:
             continue
-        assert {finding.place for finding in found} <= {"jpeg:DQT", "jpeg:DHT"}, path.name
+        assert {finding.place for finding in found} <= {"jpeg:DQT", "jpeg:DHT", "jpeg:edge"}, path.name
         clean += not found
     assert clean >= 14
+
+
+def cropped(words: bool) -> bytes:
+    """Cut by its header alone, as lossless cropping does: the last rows stay in the blocks."""
+    rgb = np.full((128, 160, 3), 200, np.uint8)
+    if words:
+        cv2.putText(rgb, "4471 MUELLER", (2, 126), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (10, 10, 10), 1)
+    out = io.BytesIO()
+    Image.fromarray(rgb).save(out, "JPEG", quality=90)
+    content = out.getvalue()
+    at = content.index(b"\xff\xc0") + 5
+    return content[:at] + (113).to_bytes(2, "big") + content[at + 2 :]
+
+
+def test_what_a_crop_left_in_the_last_blocks_is_found() -> None:
+    assert account(cropped(False)) == []
+    assert account(cropped(True)) == [Finding("jpeg:edge", "unused")]

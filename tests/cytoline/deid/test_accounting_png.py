@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from test_accounting_samples import CANARY, picture
 
 from cytoline.deid.accounting import account
 from cytoline.deid.finding import Finding
-from cytoline.images import png_bytes
+from cytoline.images import png_bytes, read_image
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
@@ -107,6 +110,67 @@ PLANTED: dict[str, tuple[Callable[[], bytes], tuple[str, str]]] = {
 def test_a_planted_word_is_found(name: str) -> None:
     make, (place, why) = PLANTED[name]
     assert Finding(f"png:{place}", why) in account(make())  # type: ignore[arg-type]
+
+
+def hidden_under_transparency() -> bytes:
+    rgba = np.zeros((60, 200, 4), np.uint8)
+    rgba[..., :3] = 200
+    cv2.putText(rgba, "MUELLER", (5, 40), cv2.FONT_HERSHEY_SIMPLEX, 1, (0, 0, 0, 0), 2)
+    return cv2.imencode(".png", rgba)[1].tobytes()
+
+
+def hidden_in_the_mask() -> bytes:
+    """White on white, told apart by how opaque it is."""
+    rgba = np.full((60, 200, 4), 255, np.uint8)
+    cv2.putText(rgba, "MUELLER", (5, 40), cv2.FONT_HERSHEY_SIMPLEX, 1, (255, 255, 255, 254), 2)
+    return cv2.imencode(".png", rgba)[1].tobytes()
+
+
+def hidden_in_low_bytes() -> bytes:
+    grey = np.full((60, 200), 200 << 8, np.uint16)
+    cv2.putText(grey, "MUELLER", (5, 40), cv2.FONT_HERSHEY_SIMPLEX, 1, (200 << 8 | 255,), 2)
+    return cv2.imencode(".png", grey)[1].tobytes()
+
+
+def hidden_in_equal_entries() -> bytes:
+    indices = np.zeros((60, 200), np.uint8)
+    cv2.putText(indices, "MUELLER", (5, 40), cv2.FONT_HERSHEY_SIMPLEX, 1, (1,), 2)
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in indices))
+    return made(packed, header(200, 60, 8, 3), chunk(b"PLTE", bytes((200, 160, 190)) * 2))
+
+
+HIDDEN = {
+    "transparency": (hidden_under_transparency, "IDAT/transparent", "unused"),
+    "mask": (hidden_in_the_mask, "IDAT/transparent", "unused"),
+    "low bytes": (hidden_in_low_bytes, "IDAT/low", "unused"),
+    "palette": (hidden_in_equal_entries, "PLTE", "value"),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_picture_that_no_viewer_shows_is_found_and_not_written(name: str, tmp_path: Path) -> None:
+    make, place, why = HIDDEN[name]
+    content = make()
+    assert Finding(f"png:{place}", why) in account(content)  # type: ignore[arg-type]
+    assert account(png_bytes(read_image(content))) == [], "the writer's way"
+
+
+def test_opaque_pixels_of_four_channels_are_pixels() -> None:
+    rgba = np.full((6, 8, 4), 255, np.uint8)
+    assert account(cv2.imencode(".png", rgba)[1].tobytes()) == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        chunk(b"pHYs", (40_000).to_bytes(4, "big") + (40_001).to_bytes(4, "big") + b"\1"),
+        chunk(b"pHYs", (12_345_678).to_bytes(4, "big") * 2 + b"\1"),
+        chunk(b"gAMA", (47_110).to_bytes(4, "big")),
+        chunk(b"sBIT", b"\3"),
+    ],
+)
+def test_numbers_that_no_encoder_writes_are_found(more: bytes) -> None:
+    assert {finding.why for finding in account(grey(None, more))} == {"value"}
 
 
 def test_numbers_about_colour_and_size_are_let_pass() -> None:

@@ -158,7 +158,7 @@ CLEAN = {
     "png with transparency": lambda: saved("PNG", "RGBA"),
     "png one bit": lambda: saved("PNG", "1"),
     "png with resolution": lambda: saved("PNG", dpi=(600, 600)),
-    "png 16 bits": lambda: bytes(cv2.imencode(".png", picture().astype(np.uint16) * 200)[1]),
+    "png 16 bits": lambda: bytes(cv2.imencode(".png", picture().astype(np.uint16) * 257)[1]),
     "png 256 colours": lambda: paletted("PNG", 256),
     "png 5 colours": lambda: paletted("PNG", 5),
     "bmp": lambda: saved("BMP"),

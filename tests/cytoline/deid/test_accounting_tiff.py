@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import struct
 import time
@@ -10,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from test_accounting_jpeg import segment
 from test_accounting_samples import (
     CANARY,
@@ -141,7 +144,7 @@ PLANTED: dict[str, tuple[Callable[[], bytes], tuple[str, str]]] = {
     "reference black and white": (lambda: field(t532=(5, CANARY * 4)), ("page0/tag532", "value")),
     "rows per strip": (lambda: field(t278=(4, b"JANE")), ("page0/tag278", "value")),
     "more bits than samples": (lambda: field(t258=(3, [8] * 9)), ("page0/tag258", "value")),
-    "extra samples": (lambda: field(t338=(3, [0x4A41])), ("page0/tag338", "value")),
+    "extra samples": (lambda: field(t338=(3, [0x4A41])), ("page0/tag338", "metadata")),
     "strips besides tiles": (lambda: field(t273=(4, [0x4A414E45])), ("page0/tag273", "unused")),
     "label by role": (lambda: built_tiff([level(0), page(100, 68, 9)]), ("page1/tag254", "value")),
     "label by size": (lambda: built_tiff([level(0), page(120, 60)]), ("page1", "metadata")),
@@ -202,8 +205,31 @@ def test_a_planted_word_is_found(name: str) -> None:
     assert Finding(f"tiff:{place}", why) in account(make())  # type: ignore[arg-type]
 
 
-def test_reductions_may_be_sub_directories() -> None:
-    assert account(sub_directory({})) == []
+def test_a_picture_in_a_sub_directory_is_found() -> None:
+    assert account(sub_directory({})) == [Finding("tiff:page0/tag330", "metadata")]
+
+
+def test_a_picture_in_the_part_of_a_tile_that_no_viewer_shows_is_found() -> None:
+    def draw(tile: bytes) -> bytes:
+        with Image.open(io.BytesIO(tile)) as image:
+            pixels = np.array(image.convert("RGB"))
+        cv2.putText(pixels, "4471", (14, 50), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
+        return next(jpeg_tiles(pixels, 64))
+
+    assert account(edited(lambda tile: tile)) == []
+    assert account(edited(draw)) == [Finding("tiff:page0/tile/jpeg:edge", "unused")]
+
+
+@pytest.mark.parametrize(("value", "scale"), [(40_000_001, 1000), (123_457, 1), (400, 3), (39_572_616, 1000)])
+def test_a_resolution_is_a_number_of_few_digits(value: int, scale: int) -> None:
+    packed = struct.pack("<II", value, scale)
+    assert Finding("tiff:page0/tag282", "value") in account(field(t282=(5, packed)))
+
+
+def test_samples_of_16_bits_are_not_vouched_for() -> None:
+    content = saved("TIFF", "I;16") if False else tiff()
+    assert account(content) == []
+    assert Finding("tiff:page0/tag258", "value") in account(field(t258=(3, [16, 16, 16])))
 
 
 def test_what_lies_beyond_the_picture_may_be_one_colour_or_the_edge_again() -> None:

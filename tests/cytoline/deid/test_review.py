@@ -21,6 +21,7 @@ from cytoline.deid.review.decisions import DECISIONS, Decision, latest, read_dec
 from cytoline.deid.review.page import WORDS, _round_step, bounds
 from cytoline.deid.review.place import refuse_published
 from cytoline.deid.review.quarantine import Held, read_quarantine, write_quarantine
+from cytoline.deid.vocabulary import Vocabulary
 from cytoline.deid.written import check_written
 from cytoline.errors import CytolineError
 from cytoline.images import RGB, png_bytes
@@ -51,7 +52,7 @@ def test_later_decisions_take_the_place_of_earlier_ones(tmp_path: Path) -> None:
     assert read_decisions(tmp_path) == []
     assert len(three(tmp_path)) == len(read_decisions(tmp_path)) == 3
     assert latest(read_decisions(tmp_path))[SEEN].regions == ((2, 2, 3, 4),)
-    assert check_written(tmp_path / DECISIONS) == []
+    assert check_written(tmp_path / DECISIONS, Vocabulary()) == []
 
 
 TAMPERED = {
@@ -82,7 +83,7 @@ def test_a_touched_chain_is_refused_by_its_line(harm: str, tmp_path: Path) -> No
     with pytest.raises(CytolineError, match=rf"line {line} is not what was written") as caught:
         read_decisions(tmp_path)
     assert "Anna" not in str(caught.value)
-    assert [finding.why for finding in check_written(tmp_path / DECISIONS)] == ["value"]
+    assert [finding.why for finding in check_written(tmp_path / DECISIONS, Vocabulary())] == ["value"]
     with pytest.raises(CytolineError):
         record(tmp_path, Decision.model_validate(GOOD))
     assert (tmp_path / DECISIONS).read_text(encoding="utf-8") == spoiled, "nothing is added to a broken chain"
@@ -131,7 +132,7 @@ def test_nothing_but_the_closed_schema_is_a_decision(change: dict[str, object]) 
 
 def test_every_reason_has_words_and_few_can_be_set_aside() -> None:
     assert all(WORDS[reason] for reason in Held.model_fields["reason"].annotation.__args__)
-    assert {"text_remains", "barcode_like", "doubtful_text"} == RELEASABLE
+    assert {"text_remains", "barcode_like", "pen_or_handwriting", "doubtful_text"} == RELEASABLE
 
 
 # The command ----------------------------------------------------------------------------------------------------

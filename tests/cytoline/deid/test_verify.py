@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from cytoline.deid import exiftool
 from cytoline.deid.audit import AUDIT, Begun, Ended, write_audit
 from cytoline.deid.command import deidentify, verify_deid
+from cytoline.deid.locking import locked
 from cytoline.errors import CytolineError
 from cytoline.images import RGB, png_bytes, read_image
 from cytoline.manifest import Annotation, Record, json_line, write_manifest
@@ -53,6 +54,9 @@ def clean(here: Path) -> Path:
     """What the stage leaves: an image, its record, the log, the totals."""
     folder = here / "clean"
     (folder / "images").mkdir(parents=True)
+    (here / "data/incoming/clinic").mkdir(parents=True)
+    (here / "configs").mkdir()
+    (here / "configs/taxonomies").symlink_to(PROJECT / "configs/taxonomies")
     (folder / "images" / f"{CODE}.png").write_bytes(png_bytes(tissue()))
     record = Record(
         image_id=CODE,
@@ -78,7 +82,13 @@ def clean(here: Path) -> Path:
 
 def verdict(path: Path, **options: object) -> tuple[int, list[dict[str, object]]]:
     """Exit code and what was found."""
-    defaults: dict[str, object] = {"identifiers": None, "pixels": True, "names": True, "show_names": False}
+    defaults: dict[str, object] = {
+        "identifiers": None,
+        "words": None,
+        "pixels": True,
+        "names": True,
+        "show_names": False,
+    }
     told = path.parent / "told.json"
     try:
         verify_deid(path, as_json=told, **(defaults | options))  # type: ignore[arg-type]
@@ -127,7 +137,46 @@ def test_known_identifiers_are_searched_for(clean: Path, here: Path) -> None:
     path = clean / "manifest.jsonl"
     path.write_text(path.read_text().replace("papanicolaou", "pap A24-118397"))
     code, rows = verdict(clean, identifiers=listed)
-    assert (code, kinds(rows)) == (1, {"identifier"})
+    assert (code, kinds(rows)) == (1, {"identifier", "value"})
+
+
+def test_short_identifiers_are_searched_for_as_words(clean: Path, here: Path) -> None:
+    listed = here / "identifiers.txt"
+    listed.write_text("4471\nLi\n260\n")
+    assert verdict(clean, identifiers=listed, pixels=False)[0] == 0, "260 is a width here"
+    path = clean / "manifest.jsonl"
+    whole = path.read_text()
+    for name in ("4471", "Li"):
+        path.write_text(whole.replace("papanicolaou", f"pap ({name})"))
+        assert "identifier" in kinds(verdict(clean, identifiers=listed, pixels=False)[1])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"images":{"anna mueller":1}}\n',
+        '{"anna mueller":1}\n',
+        '{"boxes":1,"boxes":2}\n',
+        '{"boxes": 1}\n',
+        '{"boxes":1.5}\n',
+        '{"boxes":true}\n',
+        '{"boxes":10000000000000000}\n',
+        '{"quarantine_reasons":{"mueller":1}}\n',
+    ],
+)
+def test_a_summary_holds_the_counts_that_the_stage_writes_and_nothing_else(clean: Path, text: str) -> None:
+    (clean / "summary.json").write_text(text)
+    code, rows = verdict(clean, pixels=False)
+    assert (code, kinds(rows)) == (1, {"value"})
+
+
+def test_a_person_may_allow_further_words(clean: Path, here: Path) -> None:
+    path = clean / "manifest.jsonl"
+    path.write_text(path.read_text().replace('"organ":"cervix"', '"organ":"gill"'))
+    assert verdict(clean, pixels=False)[0] == 1
+    listed = here / "words.txt"
+    listed.write_text("gill\n")
+    assert verdict(clean, pixels=False, words=listed)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -136,6 +185,13 @@ def test_known_identifiers_are_searched_for(clean: Path, here: Path) -> None:
         ('"patient":"11111111111111111111111111111111"', '"patient":"Anna Mueller"'),
         ('"label":"HSIL"', '"label":"HSIL; seen by Dr. Mueller on 3 May, call back please"'),
         ('"annotator":null', '"annotator":"Mueller"'),
+        ('"label":"HSIL"', '"label":"Anna Mueller"'),
+        ('"organ":"cervix"', '"organ":"Anna Mueller"'),
+        ('"stain":"papanicolaou"', '"stain":"A24-118397"'),
+        ('"source":"clinic"', '"source":"anna-mueller"'),
+        ('"organ":"cervix"', '"organ":"Anna Mueller","organ":"cervix"'),
+        ('"organ":"cervix"', '"organ": "cervix"'),
+        (f'"file":"{CODE}.png"', f'"file":"{CODE}.Anna-Mueller"'),
     ],
 )
 def test_a_manifest_may_hold_codes_and_words_of_a_taxonomy_only(clean: Path, old: str, new: str) -> None:
@@ -160,6 +216,18 @@ def test_extended_attributes_are_found(clean: Path) -> None:
         pytest.skip("this file system has no extended attributes")
     code, rows = verdict(clean, pixels=False)
     assert (code, kinds(rows)) == (1, {"metadata"})
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="this system has no extended attributes")
+def test_extended_attributes_of_folders_are_found(clean: Path) -> None:
+    for folder in (clean, clean / "images"):
+        try:
+            os.setxattr(folder, "user.comment", NAME.encode())
+        except OSError:
+            pytest.skip("this file system has no extended attributes")
+        code, rows = verdict(clean, pixels=False)
+        assert (code, kinds(rows)) == (1, {"metadata"})
+        os.removexattr(folder, "user.comment")
 
 
 def test_a_question_that_makes_no_sense_is_an_error(here: Path) -> None:
@@ -232,3 +300,20 @@ def test_random_pseudonyms_are_refused_where_workers_would_each_draw_their_own(h
     (here / "source").mkdir()
     with pytest.raises(CytolineError, match="random pseudonyms"):
         deidentify(here / "source", here / "out")
+
+
+def test_text_in_a_picture_of_one_cell_is_found(clean: Path) -> None:
+    small = tissue()[:60, :128].copy()
+    (clean / "images" / f"{'a' * 32}.png").write_bytes(png_bytes(small))
+    assert verdict(clean)[0] == 0
+    cv2.putText(small, "A24-1183", (4, 40), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (20, 10, 20), 1, cv2.LINE_AA)
+    (clean / "images" / f"{'a' * 32}.png").write_bytes(png_bytes(small))
+    code, rows = verdict(clean)
+    assert (code, kinds(rows)) == (1, {"text"})
+
+
+def test_two_runs_into_one_output_are_kept_apart(here: Path) -> None:
+    (here / "source").mkdir()
+    with locked(here / "out"), pytest.raises(CytolineError, match="another program"):
+        deidentify(here / "source", here / "out")
+    assert not (here / "out").exists()

@@ -1,0 +1,24 @@
+"""Which numbers about size and colour are plausible: what a resolution field may hold without being a place for words.
+
+Four bytes that may hold any number up to a hundred million carry two or three letters of a code each; a real
+resolution is known to a few digits.
+"""
+
+from __future__ import annotations
+
+SIGNIFICANT = 5
+"""Digits."""
+_DENOMINATORS = frozenset({1, 10, 100, 1000, 10_000})
+MOST_PER_UNIT = 10**6
+"""Pixels per inch or centimetre; an oil immersion lens gives half of that."""
+
+
+def is_short(number: int) -> bool:
+    """At most ``SIGNIFICANT`` digits, zeros behind them not counted."""
+    return number >= 0 and len(str(number).rstrip("0")) <= SIGNIFICANT
+
+
+def is_plausible_ratio(numerator: int, denominator: int) -> bool:
+    """A resolution as TIFF holds it."""
+    plain = denominator in _DENOMINATORS and is_short(numerator)
+    return plain and 1 <= numerator <= MOST_PER_UNIT * denominator

@@ -1,0 +1,70 @@
+"""``cytoline rotate-key``: the custodian's map from the pseudonyms of an old key to those of a new one.
+
+A key that may have been seen must be replaced, and then every pseudonym changes.  What was published under the old
+ones can be followed only with this map, so it is as private as a key: it is written where the custodian says, outside
+of the project, for its owner alone, and it is best deleted once the archives are joined.  It holds pseudonyms only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cytoline.crosswalk import write_private
+from cytoline.errors import CytolineError
+from cytoline.manifest import Record, read_manifest
+from cytoline.pseudonyms import Domain, Pseudonyms, load_key, refuse_inside
+
+VERSION = 1
+Pairs = dict[str, dict[str, str]]
+"""Domain -> old pseudonym -> new pseudonym."""
+
+
+def rotate_key(
+    old_key: Annotated[Path, typer.Option(help="key file that made the pseudonyms so far")],
+    new_key: Annotated[Path, typer.Option(help="key file that shall make them from now on")],
+    old_to_new: Annotated[Path, typer.Option("--map", help="file to write (0600), outside of the project")],
+    raw: Annotated[Path, typer.Option(help="raw store: whose names there are")] = Path("data/raw"),
+) -> None:
+    """Write which new pseudonym follows which old one, for everybody in the raw store.
+
+    Then point CYTOLINE_KEY_FILE at the new key and run `dvc repro`.  Reviewers' decisions name pictures by their old
+    pseudonyms: they do not follow, and those pictures wait for a decision again.
+    """
+    if old_to_new.exists() or old_to_new.is_symlink():
+        raise CytolineError("the file for the map is there already", "name one that is not there yet")
+    refuse_inside(old_to_new, Path())
+    old, new = Pseudonyms(load_key(old_key)), Pseudonyms(load_key(new_key))
+    if old.key_id == new.key_id:
+        raise CytolineError("both files hold the same key", "make a new one: `python -m cytoline.pseudonyms`")
+    pairs = mapped(read_manifest(raw), old, new)
+    content = {"version": VERSION, "old_key": old.key_id, "new_key": new.key_id, "pseudonyms": pairs}
+    write_private(old_to_new, json.dumps(content, sort_keys=True, indent=1) + "\n")
+    counts = ", ".join(f"{len(codes)} of {domain}s" for domain, codes in sorted(pairs.items()))
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"pseudonyms of key {old.key_id} mapped to those of {new.key_id}: {counts or 'none'}")
+    console.print("keep the map as private as the keys, and delete it when it has done its work")
+
+
+def mapped(records: list[Record], old: Pseudonyms, new: Pseudonyms) -> Pairs:
+    """Everything that the anonymize stage gives a pseudonym to."""
+    pairs: Pairs = {}
+    for record in records:
+        for domain, value in _named(record):
+            pairs.setdefault(domain, {})[old.of(domain, value)] = new.of(domain, value)
+    return pairs
+
+
+def _named(record: Record) -> Iterator[tuple[Domain, str]]:
+    """As ``stages.anonymize.records`` names them."""
+    yield "file", record.image_id
+    yield "patient", record.patient
+    yield "slide", f"{record.patient}\0{record.slide}"
+    for item in record.annotations:
+        if item.annotator is not None:
+            yield "annotator", item.annotator

@@ -1,0 +1,74 @@
+"""The custodian's map: right for every name, written for one pair of eyes, never into the project."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cytoline.errors import CytolineError
+from cytoline.manifest import Annotation, Record, write_manifest
+from cytoline.pseudonyms import Pseudonyms
+from cytoline.rotation import rotate_key
+from stages.anonymize.records import Keys, clean_id
+
+NAME = "MUELLER ANNA"
+
+
+def record(number: int) -> Record:
+    return Record(
+        image_id=f"raw-{number}",
+        file=f"raw-{number}.png",
+        sha256="0" * 64,
+        width=20,
+        height=20,
+        mpp=None,
+        patient=NAME,
+        slide=f"A24-{number}",
+        source="clinic",
+        organ="cervix",
+        stain="papanicolaou",
+        role="field",
+        annotations=(Annotation(bbox=(1, 2, 3, 4), label="HSIL", annotator="Dr. Weber"),),
+    )
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "project/data/raw").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    write_manifest(Path("data/raw"), [record(1), record(2)])
+    for name, digit in (("old", "a"), ("new", "b"), ("same", "a")):
+        key = tmp_path / name
+        key.write_text(digit * 64)
+        key.chmod(0o600)
+    return tmp_path
+
+
+def test_each_old_pseudonym_leads_to_the_new_one_and_to_no_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = here / "custody" / "map.json"
+    rotate_key(here / "old", here / "new", target)
+    assert target.stat().st_mode & 0o777 == 0o600
+    content = target.read_text()
+    pairs = json.loads(content)["pseudonyms"]
+    old, new = Pseudonyms(bytes.fromhex("a" * 64)), Pseudonyms(bytes.fromhex("b" * 64))
+    assert pairs["patient"] == {old.of("patient", NAME): new.of("patient", NAME)}
+    assert {kind: len(codes) for kind, codes in pairs.items()} == {"patient": 1, "slide": 2, "file": 2, "annotator": 1}
+    keys = Keys(private=old, synthetic=None, phantoms=frozenset())
+    assert clean_id(record(1), keys.of("clinic")) in pairs["file"]
+    said = capsys.readouterr()
+    for secret in (NAME, "A24-1", "Weber", "a" * 64, "b" * 64):
+        assert secret not in content + said.out + said.err
+
+
+def test_it_is_never_written_into_the_project_or_over_a_file(here: Path) -> None:
+    for place in (Path("map.json"), here / "project/data/../map.json"):
+        with pytest.raises(CytolineError, match="inside the repository"):
+            rotate_key(here / "old", here / "new", place)
+    (here / "there").write_text("x")
+    with pytest.raises(CytolineError, match="there already"):
+        rotate_key(here / "old", here / "new", here / "there")
+    with pytest.raises(CytolineError, match="the same key"):
+        rotate_key(here / "old", here / "same", here / "map.json")
+    assert not Path("map.json").exists()
