@@ -11,6 +11,7 @@ from cytoline.deid.command import deidentify, verify_deid
 from cytoline.deid.review.command import review
 from cytoline.doctor import doctor
 from cytoline.gate.command import gate
+from cytoline.gate.promote import promote
 from cytoline.predict import predict
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app.command()(deidentify)
 app.command()(doctor)
 app.command()(gate)
 app.command()(predict)
+app.command()(promote)
 app.command()(review)
 app.command("verify-deid")(verify_deid)
 app.add_typer(audit_app, name="audit")
