@@ -130,7 +130,11 @@ def main(
     models = [train(place, seed, length) for seed, length in plan]
     Workplace(place).change_yaml(PARAMS, {"seed": 0, "classifier.epochs": epochs})
     fields = list(patients(place, people, phantom_seed))
-    arrays: dict[str, Any] = {"plan": np.array(plan, dtype=np.int16), **graded(models, fields), **found(detector or [], fields)}
+    arrays: dict[str, Any] = {
+        "plan": np.array(plan, dtype=np.int16),
+        **graded(models, fields),
+        **found(detector or [], fields),
+    }
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
     atomic.write_bytes(out, content.getvalue())

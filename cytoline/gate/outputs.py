@@ -21,8 +21,9 @@ from cytoline.gate.judge import Verdict, failures
 PLOTS = Path("metrics/plots")
 MARKER = "<!-- cytoline-gate -->"
 LEGEND = (
-    "_loss_: how much worse, on the patients that both states have (negative: better). _fails above_: what is allowed, or "
-    "what noise of seeds and patients explains, whichever is more. _sees_: the true loss that is caught nine times in ten."
+    "_loss_: how much worse, on the patients that both states have (negative: better). _fails above_: what is allowed, "
+    "or what noise of seeds and patients explains, whichever is more. _sees_: the true loss that is caught nine times "
+    "in ten."
 )
 _STEP = 5
 """Of the 101 recall points every fifth is drawn: 21 from 0 to 1."""
@@ -49,7 +50,7 @@ def as_json(verdicts: Sequence[Verdict], baseline: str) -> str:
     return json.dumps({"baseline": baseline, "passed": not failures(verdicts), "rules": rows}, indent=1) + "\n"
 
 
-def as_markdown(verdicts: Sequence[Verdict], baseline: str, plots: Path = PLOTS) -> str:
+def as_markdown(verdicts: Sequence[Verdict], baseline: str, plots: Path = PLOTS, classes: Sequence[str] = ()) -> str:
     """For a comment on a pull request.
 
     Curves are Mermaid charts: GitHub and GitLab draw these themselves, while both remove inline SVG and embedded
@@ -71,7 +72,7 @@ def as_markdown(verdicts: Sequence[Verdict], baseline: str, plots: Path = PLOTS)
         mark = ":x:" if item.failed else ":white_check_mark:"
         lines.append("| " + " | ".join([mark, f"`{_plain(item.address)}`", *_cells(item), _plain(item.words)]) + " |")
     lines += ["", LEGEND]
-    lines += [*_confusion(plots / "confusion.csv"), *_curve(plots / "pr_curve.csv")]
+    lines += [*_confusion(plots / "confusion.csv", classes), *_curve(plots / "pr_curve.csv")]
     return "\n".join(lines) + "\n"
 
 
@@ -95,12 +96,14 @@ def _cells(item: Verdict) -> list[str]:
     return ["-" if value is None else f"{value:.3f}" for value in values]
 
 
-def _confusion(path: Path) -> list[str]:
+def _confusion(path: Path, classes: Sequence[str]) -> list[str]:
+    """Counts of true class by called class, in the order of ``classes`` (others after them)."""
     rows = _rows(path)
     if not rows:
         return []
     counts = Counter((row["actual"], row["predicted"]) for row in rows)
-    names = sorted({name for pair in counts for name in pair})
+    seen = {name for pair in counts for name in pair}
+    names = [name for name in classes if name in seen] + sorted(seen - set(classes))
     lines = ["", "<details><summary>Confusion matrix, now</summary>", ""]
     lines += ["| is, called | " + " | ".join(map(_plain, names)) + " |", "|---|" + "---:|" * len(names)]
     for actual in names:

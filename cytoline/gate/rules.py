@@ -53,9 +53,15 @@ class GateParams(Params, prefix="gate"):
         return NormalDist().inv_cdf(1 - self.false_alarm / len(self.rules))
 
 
-def abnormal_classes(top: Path = Path()) -> frozenset[str]:
-    """The classes that count as abnormal in this repository; none where its taxonomy cannot be read."""
+def taxonomy_of(top: Path = Path()) -> Taxonomy | None:
+    """The classes of this repository, in order, and which count as abnormal; None where they cannot be read."""
     try:
-        return frozenset(Taxonomy.load(load_taxonomy_name(top / PARAMS_FILE), top / TAXONOMIES).abnormal)
+        return Taxonomy.load(load_taxonomy_name(top / PARAMS_FILE), top / TAXONOMIES)
     except CytolineError:
-        return frozenset()
+        return None
+
+
+def abnormal_classes(top: Path = Path()) -> tuple[str, ...]:
+    """The classes that count as abnormal; none where they cannot be read: then there is no such figure."""
+    taxonomy = taxonomy_of(top)
+    return () if taxonomy is None else taxonomy.abnormal
