@@ -28,6 +28,7 @@ from benchmarks.workplace import Workplace
 from cytoline import atomic
 from cytoline.command import run
 from cytoline.errors import CytolineError
+from cytoline.fusion import VIEWS
 from cytoline.images import RGB
 from cytoline.manifest import BBox
 from cytoline.phantom.field import Drawn, render_field
@@ -90,7 +91,7 @@ def graded(models: Sequence[Path], fields: Sequence[tuple[int, Drawn]]) -> Array
     return {"cell_patient": owner, "cell_truth": truth, "cell_called": called}
 
 
-def found(models: Sequence[Path], fields: Sequence[tuple[int, Drawn]]) -> Arrays:
+def found(models: Sequence[Path], fields: Sequence[tuple[int, Drawn]], views: int = VIEWS) -> Arrays:
     """What each detector finds: ``found`` [rows, 4] of model, field, score in ten-thousandths, whether it is a hit."""
     from cytoline.boxes import UNMATCHED, as_boxes, greedy_match
     from cytoline.detection import load_detector
@@ -100,7 +101,7 @@ def found(models: Sequence[Path], fields: Sequence[tuple[int, Drawn]]) -> Arrays
         detector = load_detector(folder)
         for field, (_, drawn) in enumerate(track(fields, len(fields), f"finding, model {number}")):
             truths: list[BBox] = [box for box, _, _ in drawn.cells]
-            boxes, scores, _ = detector.predict(drawn.image)
+            boxes, scores, _ = detector.predict(drawn.image, views)
             kept = np.flatnonzero(scores >= _MIN_SCORE)[:_PER_FIELD]
             hits = greedy_match(boxes[kept], scores[kept], as_boxes(truths)) != UNMATCHED
             rows += [
@@ -121,6 +122,7 @@ def main(
     short: Annotated[str, typer.Option(help="epochs of the really worse classifiers, separated by commas")] = "1,2",
     people: Annotated[int, typer.Option(help="patients of the new phantom")] = 90,
     phantom_seed: Annotated[int, typer.Option(help="seed of the new phantom")] = 4711,
+    views: Annotated[int, typer.Option(help="looks of the detectors at each field")] = VIEWS,
     out: Annotated[Path, typer.Option(help="file to write")] = MATERIAL,
 ) -> None:
     """Train, render, ask, write trainings.npz."""

@@ -210,9 +210,10 @@ def test_an_alias_moved_by_hand_and_a_changed_log_are_found_out(place: Place) ->
     client.set_registered_model_alias(NAME, "champion", "2")
     assert "moved past this command" in refused(place, f"{NAME}/1")
     client.delete_registered_model_alias(NAME, "champion")
-    assert place.promote(f"{NAME}/1").exit_code == 0
+    for version in (1, 3):
+        assert place.promote(f"{NAME}/{version}").exit_code == 0
     PROMOTIONS.write_text(PROMOTIONS.read_text().replace('"version":1', '"version":2'), encoding="utf-8")
-    assert "line 1 is not what was written" in refused(place, f"{NAME}/3")
+    assert "is not what was written" in refused(place, f"{NAME}/3")
 
 
 def test_what_was_interrupted_is_ended_by_the_same_command(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
