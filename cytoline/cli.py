@@ -22,6 +22,7 @@ COMMANDS = {
     "doctor": "cytoline.doctor:doctor",
     "gate": "cytoline.gate.command:gate",
     "predict": "cytoline.predict:predict",
+    "promote": "cytoline.gate.promote:promote",
     "review": "cytoline.deid.review.command:review",
     "rotate-key": "cytoline.rotation:rotate_key",
     "verify-deid": "cytoline.deid.command:verify_deid",

@@ -14,6 +14,15 @@ METRICS = ("detector", "classifier", "two_stage", "upscaler")
 CASES = "metrics/cases.jsonl"
 _LARGEST = 1 << 28
 
+Kinds = tuple[type, ...]
+_ANY_PATCH: dict[str, Kinds] = {"patient": (str,), "image_id": (str,), "bbox": (list,), "probabilities": (dict,)}
+_KEYS: dict[str, dict[str, Kinds]] = {
+    "field": {"patient": (str,), "image_id": (str,), "cells": (int, float)},
+    "cell": {**_ANY_PATCH, "truth": (str,), "predicted": (str,)},
+    "detection": {**_ANY_PATCH, "patch_id": (str,), "score": (int, float), "truth": (str, type(None))},
+}
+"""What figures are computed from, by kind of line."""
+
 Reader = Callable[[str], bytes | None]
 """Path below the top of the repository to its content; None where there is no such file."""
 
@@ -103,7 +112,18 @@ def _leaves(prefix: str, value: Any) -> list[tuple[str, float]]:
 
 
 def _cases(content: bytes, name: str) -> tuple[Mapping[str, Any], ...]:
+    if len(content) > _LARGEST:
+        raise CytolineError(f"{CASES} of {name} is larger than {_LARGEST >> 20} MB", "run `dvc repro evaluate`")
+    rows = [_case(row, number, name) for number, row in enumerate(content.split(b"\n"), start=1) if row]
+    return tuple(rows)
+
+
+def _case(row: bytes, number: int, name: str) -> Mapping[str, Any]:
+    """One line, with every key that figures are computed from."""
     try:
-        return tuple(json.loads(row) for row in content.split(b"\n") if row)
-    except (ValueError, RecursionError):
-        raise CytolineError(f"{CASES} of {name} is not JSON Lines", "run `dvc repro evaluate`") from None
+        case = json.loads(row)
+        if all(isinstance(case[key], kinds) for key, kinds in _KEYS[case["kind"]].items()):
+            return dict(case)
+    except (ValueError, RecursionError, KeyError, TypeError):
+        pass
+    raise CytolineError(f"{CASES} of {name}: line {number} is not what evaluate writes", "run `dvc repro evaluate`")

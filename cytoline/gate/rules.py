@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from statistics import NormalDist
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cytoline.params import Params
+from cytoline.errors import CytolineError
+from cytoline.params import PARAMS_FILE, Params, load_taxonomy_name
+from cytoline.taxonomy import TAXONOMIES, Taxonomy
 
 
 class Rule(BaseModel):
@@ -22,7 +26,8 @@ class Rule(BaseModel):
     max_relative_loss: Annotated[float, Field(ge=0, le=1)] | None = None
     """The same as a share of the baseline's figure; the smaller of both counts."""
     seed_sd: Annotated[float, Field(ge=0)]
-    """Standard deviation of the figure over trainings that differ in nothing but the seed, measured."""
+    """Standard deviation of the figure over trainings that differ in nothing but the seed, on so many patients that
+    these no longer matter: what a few patients add, the gate draws itself."""
 
     def allowed(self, baseline: float) -> float:
         """The loss that is accepted even if it is real."""
@@ -38,5 +43,25 @@ class GateParams(Params, prefix="gate"):
     """Chance that at least one rule fails although nothing but the seed and the patients drawn has changed."""
     samples: Annotated[int, Field(ge=100)]
     """Resamples of the patients."""
+    min_patients: Annotated[int, Field(ge=2)]
+    """Fewer in both states are not compared as pairs."""
     rules: Annotated[dict[str, Rule], Field(min_length=1)]
     """Address of a figure (``detector.ap50``: file and keys below ``metrics/``) to its rule."""
+
+    def multiple(self, degrees: float) -> float:
+        """How many standard deviations of noise a loss must exceed, for all rules together (Bonferroni)."""
+        return NormalDist().inv_cdf(1 - self.false_alarm / len(self.rules))
+
+
+def taxonomy_of(top: Path = Path()) -> Taxonomy | None:
+    """The classes of this repository, in order, and which count as abnormal; None where they cannot be read."""
+    try:
+        return Taxonomy.load(load_taxonomy_name(top / PARAMS_FILE), top / TAXONOMIES)
+    except CytolineError:
+        return None
+
+
+def abnormal_classes(top: Path = Path()) -> tuple[str, ...]:
+    """The classes that count as abnormal; none where they cannot be read: then there is no such figure."""
+    taxonomy = taxonomy_of(top)
+    return () if taxonomy is None else taxonomy.abnormal

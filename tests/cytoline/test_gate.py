@@ -33,15 +33,18 @@ def cases(right: float, seed: int, patients: int = 40, each: int = 12, first: in
     rng, rows = np.random.default_rng(seed), []
     for number in range(first, first + patients):
         patient = f"{number:032x}"
-        rows.append({"kind": "field", "patient": patient, "cells": each})
+        image = {"patient": patient, "image_id": f"{patient}-1"}
+        rows.append({"kind": "field", "cells": each} | image)
         for cell in range(each):
             truth = CLASSES[cell % 2]
             said = truth if rng.random() < right else CLASSES[1 - cell % 2]
             probabilities = {name: 0.9 if name == said else 0.1 for name in CLASSES}
             graded = {"truth": truth, "predicted": said, "probabilities": probabilities}
-            rows.append({"kind": "cell", "patient": patient} | graded)
+            found = image | {"patch_id": f"{cell:03d}", "bbox": [30.0 * cell, 0.0, 20.0, 20.0]}
+            rows.append({"kind": "cell"} | found | graded)
             hit = truth if rng.random() < right else None
-            rows.append({"kind": "detection", "patient": patient, "score": rng.random(), "truth": hit})
+            beside = {} if hit else {"bbox": [30.0 * cell, 90.0, 20.0, 20.0]}
+            rows.append({"kind": "detection"} | found | graded | {"score": rng.random(), "truth": hit} | beside)
     return rows
 
 
@@ -53,7 +56,7 @@ def snapshot(name: str, rows: list[dict[str, Any]], **figures: float) -> Snapsho
 
 def params(**rule: Any) -> GateParams:
     plain: dict[str, Any] = {"max_loss": 0.0, "seed_sd": 0.0}
-    return GateParams(false_alarm=0.02, samples=300, rules={ADDRESS: Rule(**(plain | rule))})
+    return GateParams(false_alarm=0.02, samples=300, min_patients=5, rules={ADDRESS: Rule(**(plain | rule))})
 
 
 def outcome(before: Snapshot, after: Snapshot, **rule: Any) -> str:
@@ -156,7 +159,8 @@ def test_a_figure_that_cases_cannot_give_is_not_invented() -> None:
     side = Side.of(cases(0.9, 0), sorted(patients_of(cases(0.9, 0))))
     assert statistic("classifier.auroc", side) is None
     assert statistic("classifier.per_class.SCC.sensitivity", side) is None
-    assert statistic("two_stage.map50", side) is None
+    assert statistic("two_stage.map50_95", side) is None
+    assert statistic("classifier.abnormal_sensitivity", side) is None  # nobody said which classes are abnormal
 
 
 def test_markdown_cannot_be_broken_out_of_and_junit_counts() -> None:

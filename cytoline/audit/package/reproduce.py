@@ -48,7 +48,7 @@ last digits; then compare the figures with their intervals.
 # Check this package
 
 ```sh
-cytoline audit verify . --public-key KEY.pem   # KEY.pem: from the people who released it, not from this folder
+cytoline audit verify . --key KEY.pem   # KEY.pem: from the people who released it, not from this folder
 ```
 
 Without cytoline: `pip install model-signing pyopenssl`, then

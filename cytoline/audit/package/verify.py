@@ -27,7 +27,7 @@ class Trust:
             return f"signature checked with the key that you gave ({self.key[:16]})"
         return (
             f"signature checked with the key inside the package ({self.key[:16]}): this shows that nothing changed "
-            "since it was signed, not who signed it; give --public-key to know that"
+            "since it was signed, not who signed it; give --key to know that"
         )
 
 
