@@ -13,7 +13,7 @@ import yaml
 
 from cytoline.audit.facts import StageFacts
 from cytoline.audit.history import Blobs
-from cytoline.audit.revision import FOLDER, Revision
+from cytoline.audit.revision import FOLDER, Revision, read_yaml
 
 PARAMS = "params.yaml"
 _NOTHING = object()
@@ -67,7 +67,7 @@ class Code:
         if content is None:
             return [PARAMS] if used else []
         try:
-            document = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (a safe loader)
+            document = read_yaml(content)
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
             return [PARAMS]
         return [f"{PARAMS}: {key}" for key, value in sorted(used.items()) if _at(document, key) != value]

@@ -171,6 +171,15 @@ def commits(top: Path = Path(), *paths: str) -> tuple[str, ...]:
     return tuple((listed or b"").decode().split())
 
 
+def read_yaml(content: bytes) -> Any:
+    """A YAML document of plain values.  The C loader reads a lock of 200 kB in a tenth of the time."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(content)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 def _stage(name: str, entry: Mapping[str, Any]) -> LockedStage:
     return LockedStage(
         name,
@@ -189,8 +198,7 @@ def _mapping(content: bytes | None, name: str, revision: str) -> Mapping[str, An
     if content is None:
         return {}
     try:
-        # The C loader reads a lock of 200 kB in a tenth of the time.
-        document = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (a safe loader)
+        document = read_yaml(content)
     except (yaml.YAMLError, UnicodeDecodeError):
         raise _broken(name, revision) from None
     if not isinstance(document, dict):

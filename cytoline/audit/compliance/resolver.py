@@ -6,12 +6,11 @@ import ast
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-import click
 import typer
 import yaml
 
@@ -181,10 +180,10 @@ def _is_command(words: list[str]) -> bool:
 
     command: Any = typer.main.get_command(app)
     for word in words:
-        children: Mapping[str, click.Command] = getattr(command, "commands", {})
-        if word not in children:
+        known = getattr(command, "get_command", None)
+        command = known(typer.Context(command), word) if known else None
+        if command is None:
             return False
-        command = children[word]
     return True
 
 

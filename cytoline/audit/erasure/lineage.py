@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from cytoline.audit.erasure.stores import Stores
-from cytoline.audit.revision import LockedStage, Revision, commits
+from cytoline.audit.revision import LockedStage, Revision, commits, read_yaml
 from cytoline.audit.revision import _stage as locked_stage
 from cytoline.errors import CytolineError
 
@@ -97,7 +97,7 @@ def _states(stores: Stores) -> Iterable[tuple[str, list[LockedStage]]]:
 def run_entry(content: bytes) -> LockedStage | None:
     """What an entry of DVC's run-cache says."""
     try:
-        loaded: Any = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (a safe one)
+        loaded: Any = read_yaml(content)
         return locked_stage(_RUN_CACHE, loaded)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
         return None

@@ -176,7 +176,7 @@ def test_what_is_not_whole_cannot_be_approved(project: Path) -> None:
     flip(project / MODEL / "weights.safetensors")
     with pytest.raises(CytolineError, match=r"not what dvc.lock records"):
         sign(project, "anna", "clinician")
-    with pytest.raises(CytolineError, match="knows no such model"):
+    with pytest.raises(CytolineError, match="holds a model"):
         approve("models/other", "clinician", "approval", "anna", project / PRIVATE / "anna.pem", project)
 
 

@@ -79,7 +79,7 @@ def test_every_call_of_cytoline_is_one_that_the_command_line_takes() -> None:
     group: Any = typer.main.get_command(app)
     for call in found:
         name, *arguments = shlex.split(call)
-        command = group.commands[name]
+        command = group.get_command(typer.Context(group), name)
         with command.make_context(name, [*arguments]) as context:
             assert context.params["baseline"]
             assert context.params["junit"].suffix == ".xml"
