@@ -38,7 +38,7 @@ card = {"name": "tiny", "files": {"weights.safetensors": hashlib.sha256(weights)
 EVALUATE = """
 import json, pathlib
 weights = pathlib.Path("models/classifier/weights.safetensors").read_bytes()
-accuracy = 0.9 + (0.001 + weights[-1] / 1e6 if len(weights) > 32 else 0)
+accuracy = 0.9 + (0.001 + int.from_bytes(weights[-4:]) / 2**42 if len(weights) > 32 else 0)
 pathlib.Path("metrics").mkdir(exist_ok=True)
 pathlib.Path("metrics/classifier.json").write_text(json.dumps({"accuracy": accuracy}))
 """
@@ -68,34 +68,34 @@ def run(top: Path, *words: str) -> None:
     subprocess.run(words, cwd=top, env={**os.environ, **name}, check=True, capture_output=True)
 
 
-def project(top: Path, unstable: bool, spread: str = "0.01") -> Path:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """A project whose training is deterministic (False) or not (True), each run once."""
+    return {unstable: build(tmp_path_factory.mktemp("built") / "project", unstable) for unstable in (False, True)}
+
+
+def build(top: Path, unstable: bool) -> Path:
     """A project whose pipeline has run and been committed; its original is in DVC's cache alone."""
     top.mkdir()
     files = {"clean.py": CLEAN, "train.py": TRAIN.replace("UNSTABLE", str(unstable)), "evaluate.py": EVALUATE}
-    files |= {
-        "dvc.yaml": PIPELINE,
-        "params.yaml": PARAMS.replace("SPREAD", spread),
-        ".gitignore": "/.venv\n/.cytoline\n/mlflow.db\n",
-    }
+    files |= {"dvc.yaml": PIPELINE, ".gitignore": "/.venv\n/.cytoline\n/mlflow.db\n/.dvc/cache\n/.dvc/tmp\n"}
+    files |= {".dvc/config": "[core]\n    analytics = false\n", "params.yaml": PARAMS.replace("SPREAD", "0.01")}
     for path, content in {**files, "data/incoming/hospital/people.txt": "anna berta\n"}.items():
         (top / path).parent.mkdir(parents=True, exist_ok=True)
         (top / path).write_text(content)
     (top / ".venv").symlink_to(sys.prefix)
     run(top, "git", "init", "-q", "-b", "main")
-    dvc = (sys.executable, "-m", "dvc")
-    run(top, *dvc, "init", "-q")
-    run(top, *dvc, "config", "core.analytics", "false")
-    run(top, *dvc, "add", "-q", "data/incoming/hospital")
-    run(top, *dvc, "repro", "-q")
-    commit(top, "run")
+    run(top, sys.executable, "-m", "dvc", "add", "-q", "data/incoming/hospital")
+    run(top, sys.executable, "-m", "dvc", "repro", "-q")
+    run(top, "git", "add", "-A")
+    run(top, "git", "commit", "-q", "-m", "run")
     for path in ("data/incoming/hospital", "data/clean", "models/classifier"):
         shutil.rmtree(top / path)
     return top
 
 
-def commit(top: Path, message: str) -> None:
-    run(top, "git", "add", "-A")
-    run(top, "git", "commit", "-q", "-m", message)
+def copy(of: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(of, folder / "project", symlinks=True))
 
 
 def state(top: Path) -> set[tuple[str, int]]:
@@ -107,8 +107,10 @@ def state(top: Path) -> set[tuple[str, int]]:
     }
 
 
-def test_the_same_bytes_or_the_stage_that_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    top = project(tmp_path / "project", unstable=False)
+def test_the_same_bytes_or_the_stage_that_differs(
+    built: dict[bool, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = copy(built[False], tmp_path)
     before = state(top)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/precious.db")
     found = reproduction_of("models/classifier", top, keep=tmp_path / "kept")
@@ -123,8 +125,11 @@ def test_the_same_bytes_or_the_stage_that_differs(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(("spread", "verdict"), [("0.01", "within tolerance"), ("0.0", "differs")])
-def test_a_training_that_is_not_deterministic(tmp_path: Path, spread: str, verdict: str) -> None:
-    top = project(tmp_path / "project", True, spread)
+def test_a_training_that_is_not_deterministic(
+    built: dict[bool, Path], tmp_path: Path, spread: str, verdict: str
+) -> None:
+    top = copy(built[True], tmp_path)
+    (top / "params.yaml").write_text(PARAMS.replace("SPREAD", spread))
     found = reproduction_of("models/classifier", top)
     assert (found.verdict, found.first_difference) == (verdict, "train_classifier")
     assert [one.same for one in found.stages] == [True, False]
@@ -133,8 +138,8 @@ def test_a_training_that_is_not_deterministic(tmp_path: Path, spread: str, verdi
     assert figure.allowed == pytest.approx(2.576 * 2**0.5 * float(spread))
 
 
-def test_what_cannot_be_rebuilt(tmp_path: Path) -> None:
-    top = project(tmp_path / "project", unstable=False)
+def test_what_cannot_be_rebuilt(built: dict[bool, Path], tmp_path: Path) -> None:
+    top = copy(built[False], tmp_path)
     with pytest.raises(CytolineError, match="no interpreter"):
         reproduction_of("models/classifier", top, python=tmp_path / "nothing")
     (top / "taken").mkdir()
