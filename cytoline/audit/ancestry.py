@@ -64,7 +64,7 @@ class Ancestry:
     def _maker(self, path: str, md5: str, commit: str) -> tuple[LockedStage | None, str]:
         others = self._index.execute(
             'SELECT o."commit" FROM outs o JOIN revisions r ON r."commit" = o."commit" '
-            "WHERE o.md5 = ? AND o.path = ? ORDER BY r.time LIMIT 1",
+            "WHERE o.md5 = ? AND o.path = ? ORDER BY r.time, r.seq LIMIT 1",
             (md5, path),
         )
         for candidate in [commit, *(str(row[0]) for row in others)]:

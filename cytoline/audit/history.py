@@ -33,12 +33,12 @@ def recorded(top: Path) -> Mapping[str, int]:
     """
     listed = _git(
         top,
-        *("log", "--all", "--reflog", "HEAD", "--full-history", "--format=%H %ct"),
+        *("log", "--all", "--reflog", "HEAD", "--full-history", "--topo-order", "--format=%H %ct"),
         *("--", "dvc.lock", "*.dvc"),
         ok=(0, 128),  # 128: there is no commit yet
     )
-    rows = [line.split() for line in listed.decode().splitlines()]
-    return {commit: int(time) for commit, time in sorted(rows, key=lambda row: (int(row[1]), row[0]))}
+    rows = [line.split() for line in reversed(listed.decode().splitlines())]  # git lists children before parents
+    return {commit: int(time) for commit, time in sorted(rows, key=lambda row: int(row[1]))}
 
 
 def blob_name(content: bytes) -> str:

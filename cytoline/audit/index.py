@@ -37,7 +37,8 @@ _SHOWN_FROM = 20
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE objects(md5 TEXT, path TEXT, size INTEGER, PRIMARY KEY (md5, path)) WITHOUT ROWID;
-CREATE TABLE revisions("commit" TEXT PRIMARY KEY, time INTEGER NOT NULL, lock TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE revisions("commit" TEXT PRIMARY KEY, time INTEGER NOT NULL, lock TEXT NOT NULL, seq INTEGER)
+  WITHOUT ROWID;
 CREATE TABLE outs("commit" TEXT, stage TEXT, path TEXT, md5 TEXT, clean_md5 TEXT, split_md5 TEXT,
                   PRIMARY KEY ("commit", path)) WITHOUT ROWID;
 CREATE INDEX outs_by_md5 ON outs(md5, path);
@@ -207,7 +208,7 @@ class Update:
             self._db.execute(
                 'UPDATE models SET first_commit = (SELECT o."commit" FROM outs o JOIN revisions r '
                 'ON r."commit" = o."commit" WHERE o.md5 = digest AND o.path = models.path '
-                'ORDER BY o."commit" = ?, r.time, r."commit" LIMIT 1)',
+                'ORDER BY o."commit" = ?, r.time, r.seq LIMIT 1)',
                 (WORK_TREE,),
             )
 
@@ -257,7 +258,10 @@ class Update:
     def _add(self, record: recording.Record, time: int, lock: str) -> None:
         commit = record.commit
         self.changed = True
-        self._db.execute("INSERT OR REPLACE INTO revisions VALUES (?, ?, ?)", (commit, time, lock))
+        self._db.execute(
+            "INSERT OR REPLACE INTO revisions SELECT ?, ?, ?, coalesce(max(seq), 0) + 1 FROM revisions",
+            (commit, time, lock),
+        )
         if record.broken:
             self._db.execute(
                 "INSERT OR REPLACE INTO lacking VALUES (?, ?, ?, NULL)", (commit, "dvc.lock", record.broken)

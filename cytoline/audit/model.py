@@ -193,7 +193,7 @@ class _Gathering:
         rows = self._index.execute(
             'SELECT d."commit", o.path, o.md5 FROM deps d JOIN outs o ON o."commit" = d."commit" AND o.stage = d.stage '
             'JOIN revisions r ON r."commit" = d."commit" WHERE d.md5 = ? AND d.path = ? AND o.path LIKE ? '
-            'ORDER BY d."commit" = ?, r.time, d."commit", o.path',
+            'ORDER BY d."commit" = ?, r.time, r.seq, o.path',
             (model.digest, model.path, "metrics/%.json", WORK_TREE),
         ).fetchall()
         figures: dict[str, float] = {}

@@ -130,14 +130,13 @@ def _stage(stage: StageFacts, now: Revision) -> StageComparison:
 
 def _figures(recorded: Revision, clone: Path, notes: list[str]) -> tuple[FigureComparison, ...]:
     """Judge the model again, and hold its figures to the spread that the gate's rules say was measured."""
-    rules = _rules(recorded)
+    # The spread is measured by training again, often after the model was recorded: the rules of today know it best.
+    rules = _rules(Revision.work_tree(recorded.top)) or _rules(recorded)
     judges = {
         stage.name for stage in recorded.stages.values() if any(out.path.startswith("metrics/") for out in stage.outs)
     }
     if not rules or not judges:
-        notes.append(
-            "no figures to hold it to: the commit has no rules under `gate:`, or no stage that writes metrics/"
-        )
+        notes.append("no figures to hold it to: there are no rules under `gate:`, or no stage that writes metrics/")
         return ()
     if any(_repro(clone, stage, force=False) for stage in sorted(judges)):
         notes.append("the stage that writes metrics/ failed: no figures to hold it to")

@@ -82,7 +82,7 @@ def _registered(index: sqlite3.Connection, named: re.Match[str], ref: str) -> Na
 def _one(index: sqlite3.Connection, where: str, values: tuple[str, ...], ref: str) -> Named:
     rows = index.execute(
         "SELECT path, digest, name, weights_sha256, first_commit, clean_md5, split_md5 FROM models "
-        f'LEFT JOIN revisions ON "commit" = first_commit WHERE {where} ORDER BY first_commit = ?, time, path',
+        f'LEFT JOIN revisions ON "commit" = first_commit WHERE {where} ORDER BY first_commit = ?, time, seq, path',
         (*values, WORK_TREE),
     ).fetchall()
     if not rows:

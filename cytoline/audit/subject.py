@@ -202,7 +202,7 @@ class _Search:
         found: dict[str, dict[str, Recorded]] = {}
         rows = self._index.execute(
             'SELECT o.md5, o.path, o."commit", r.time FROM outs o JOIN revisions r ON r."commit" = o."commit" '
-            'ORDER BY o."commit" = ?, r.time, o."commit"',
+            'ORDER BY o."commit" = ?, r.time, r.seq',
             (WORK_TREE,),
         )
         for md5, path, commit, time in rows:
