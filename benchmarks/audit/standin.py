@@ -104,9 +104,9 @@ def fingerprint(image: Path, _params: None) -> dict[str, bytes]:
 
 
 def anonymize() -> None:
-    """Raw -> clean and quarantine; the picture with the largest id of each source is kept back."""
+    """Raw -> clean and quarantine; a picture with a black corner is kept back."""
     coder, raw = names(), read_manifest(DATA / "raw")
-    held = {max(record.image_id for record in raw if record.source == source) for source in {r.source for r in raw}}
+    black = {r.image_id for r in raw if Image.open(DATA / "raw/images" / r.file).getpixel((0, 0)) == (0, 0, 0)}
     with atomic.rebuilt_folder(DATA / "clean") as out, atomic.rebuilt_folder(DATA / "quarantine") as kept:
         (out / "images").mkdir()
         (kept / "images").mkdir()
@@ -114,7 +114,7 @@ def anonymize() -> None:
         rows, back = [], []
         for record, (_, blobs) in zip(raw, Memo().map(made_anew, jobs, None, description="clean"), strict=True):
             name = coder.of("file", record.image_id)
-            if record.image_id in held:
+            if record.image_id in black:
                 shutil.copyfile(DATA / "raw" / "images" / record.file, kept / "images" / f"{name}.png")
                 back.append({"image_id": name, "reason": "text"})
                 continue

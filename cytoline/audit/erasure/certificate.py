@@ -36,7 +36,7 @@ def certificate_of(plan: Plan, proof: Proof) -> dict[str, Any]:
         "time": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "complete": is_complete(plan, proof),
         "erased": {
-            "images": len(plan.person.images),
+            "images": plan.images,
             "files_by_place": dict(sorted(plan.journal.counts.items())),
             "objects": public,
             "originals_keyed": _keyed(plan),

@@ -157,6 +157,10 @@ def _write_journal(plan: Plan) -> None:
     journal.gone = dict(sorted(plan.objects.gone.items()))
     journal.private = sorted(plan.objects.private)
     journal.replaced = dict(sorted(plan.objects.replaced.items()))
+    journal.images = max(journal.images, len(plan.person.images))
+    journal.shared = sorted(plan.objects.shared)
+    journal.models = [(one.path, one.md5, one.part, list(one.commits)) for one in plan.models]
+    journal.rebuild = sorted(plan.objects.lineage.now)
     journal.sources = sorted({*journal.sources, *plan.person.sources})
     journal.save()
 

@@ -33,6 +33,11 @@ class Journal:
     replaced: dict[str, str] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)
     """Names of sources that DVC has to record anew."""
+    images: int = 0
+    shared: list[str] = field(default_factory=list)
+    models: list[tuple[str, str, str, list[str]]] = field(default_factory=list)
+    """Path, hash, part and commits: which versions held the person cannot be seen any more once their listings go."""
+    rebuild: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     """Files taken out so far, by place."""
 

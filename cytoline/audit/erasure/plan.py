@@ -45,6 +45,11 @@ class Plan:
         return self.objects.lineage.models
 
     @property
+    def images(self) -> int:
+        """How many images of the person there are, raw and clean."""
+        return max(len(self.person.images), self.journal.images)
+
+    @property
     def empty(self) -> bool:
         """Nothing of the person is here, but for what git's history holds."""
         return not (self.objects.gone or self.files.by_place or self.database_rows or self.crosswalk or self.stray())
@@ -74,7 +79,7 @@ class Plan:
         """For ``--json``."""
         return {
             "reference": self.journal.reference,
-            "images": len(self.person.images),
+            "images": self.images,
             "sources": {name: len(split.mine) for name, split in sorted(self.person.sources.items())},
             "rewritten": sum(len(split.rewritten) for split in self.person.sources.values()),
             "places": {place: len(changes) for place, changes in sorted(self.files.by_place.items())},
@@ -117,10 +122,7 @@ def make_plan(pseudonym: str, withdraw: bool) -> Plan:
     _require_sources(person)
     marks = person.marks()
     objects = judge_objects(person, marks, stores, Path())
-    for md5, why in journal.gone.items():
-        objects.gone.setdefault(md5, why)
-    objects.private.update(journal.private)
-    objects.replaced = {**journal.replaced, **objects.replaced}
+    _recall(journal, objects)
     learned = {one.md5 for one in objects.lineage.models if one.learned}
     if withdraw:
         _withdraw_objects(learned, stores, objects)
@@ -145,6 +147,20 @@ def make_plan(pseudonym: str, withdraw: bool) -> Plan:
     paths += [Path(stores.cache.root) / name for name in plan.in_store(stores.cache)]
     files.links_elsewhere = count_links(paths, marks)
     return plan
+
+
+def _recall(journal: Journal, objects: Objects) -> None:
+    """What an interrupted run had found and may have taken away already."""
+    for md5, why in journal.gone.items():
+        objects.gone.setdefault(md5, why)
+    objects.private.update(journal.private)
+    objects.shared.update(journal.shared)
+    objects.replaced = {**journal.replaced, **objects.replaced}
+    lineage = objects.lineage
+    known = {(one.path, one.md5): one for one in lineage.models}
+    known |= {(path, md5): Made(path, md5, part, tuple(seen)) for path, md5, part, seen in journal.models}
+    lineage.models = [known[key] for key in sorted(known)]
+    lineage.now.update(journal.rebuild)
 
 
 def _require_sources(person: Person) -> None:

@@ -77,10 +77,11 @@ def _table(plan: Plan) -> Table:
 def _others(console: Console, plan: Plan) -> None:
     if plan.objects.replaced:
         console.print(f"{len(plan.objects.replaced)} folders of old versions stay within reach, without the patient")
+    if plan.files.by_place.get("memo store"):
+        console.print(f"{plan.files.memo_kept} results in the memo store are surely other people's and stay")
     if plan.objects.shared:
-        console.print(
-            f"{len(plan.objects.shared)} files are another patient's as well, byte for byte, and stay as theirs"
-        )
+        count = len(plan.objects.shared)
+        console.print(f"files that are another patient's as well, byte for byte, and stay as theirs: {count}")
     if plan.files.links_elsewhere:
         console.print(
             f"[yellow]note[/]: {plan.files.links_elsewhere} files have hard links in places that are not searched "

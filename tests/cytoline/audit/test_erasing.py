@@ -22,7 +22,7 @@ from cytoline.audit.erasure.execute import LAST, STEPS
 from cytoline.audit.erasure.plan import make_plan
 from cytoline.audit.erasure.run import erase
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1200)]
 
 app = typer.Typer()
 app.command()(erase_command)

@@ -11,7 +11,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from benchmarks.audit.standin import encoded, fingerprint, made_anew
 from cytoline.audit.erasure.execute import forget_in_crosswalk
 from cytoline.audit.erasure.files import count_links
 from cytoline.audit.erasure.history import replacements, search_history
@@ -35,6 +37,11 @@ HERS, OTHERS = "a" * 32, "b" * 32
 PICTURE = bytes(range(256)) * 4
 SHA = hashlib.sha256(PICTURE).hexdigest()
 MARKS = Marks(frozenset({HERS}), frozenset({SHA}), frozenset({"Müller & Söhne", "12"}), frozenset({OTHERS}))
+
+
+def made_of(colour: str) -> bytes:
+    """A small picture."""
+    return encoded(Image.new("RGB", (32, 32), colour), "PNG")
 
 
 def packed(content: bytes) -> bytes:
@@ -120,29 +127,20 @@ def test_a_table_keeps_the_lines_of_others() -> None:
     assert after.decode() == 'file;note;patient\r\n2.png;"two\nmore\u2028";him\r\n'
 
 
-def keep(image: Path, _params: None) -> dict[str, bytes]:
-    """A result that is the picture, and one that names nothing."""
-    return {"image": image.read_bytes(), "outcome": b"{}"}
-
-
-def count(image: Path, _params: None) -> dict[str, bytes]:
-    """A result that names nobody."""
-    return {"count": str(sum(image.read_bytes())).encode()}
-
-
 def test_the_memo_store_keeps_only_what_is_surely_somebody_elses(tmp_path: Path) -> None:
-    his = bytes(1000)
-    (tmp_path / "hers").write_bytes(PICTURE)
-    (tmp_path / "his").write_bytes(his)
+    pictures = {who: made_of(colour) for who, colour in (("hers", "red"), ("his", "blue"))}
+    for who, content in pictures.items():
+        (tmp_path / who).write_bytes(content)
     store = Memo(tmp_path / "memo")
-    for function in (keep, count):
-        list(store.map(function, [Job(n, (tmp_path / n,)) for n in ("hers", "his")], None, description="x"))
-    marks = Marks(digests=frozenset({SHA}), others=frozenset({hashlib.sha256(his).hexdigest()}))
-    drop, kept = memo_to_drop(tmp_path / "memo", marks)
+    for function in (made_anew, fingerprint):
+        list(store.map(function, [Job(who, (tmp_path / who,)) for who in pictures], None, description="x"))
+    hers, his = (hashlib.sha256(content).hexdigest() for content in pictures.values())
+    drop, kept = memo_to_drop(tmp_path / "memo", Marks(digests=frozenset({hers}), others=frozenset({his})))
     for path in drop:
         path.unlink()
     left = {path.read_bytes() for path in (tmp_path / "memo" / "blobs").glob("*/*")}
-    assert (left, kept) == ({his, b"{}"}, 1)  # the shared outcome stays with his picture, both counts are gone
+    assert left == {pictures["his"], b"{}"}  # the outcome that both share stays with his picture; fingerprints are gone
+    assert kept == 1
 
 
 def test_a_second_name_of_a_file_is_noticed(tmp_path: Path) -> None:
@@ -225,11 +223,7 @@ def test_a_picture_of_two_people_stops_everything(tmp_path: Path, monkeypatch: p
         "{kind: fields-csv-points, organ: cervix, stain: papanicolaou, microns_per_pixel: unknown, license: none,"
         " legal_basis: consent, patient_id: 'column:patient', box_px: 9, annotations: cells.csv}"
     )
-    from PIL import Image
-
-    from benchmarks.audit.standin import encoded
-
-    (folder / "1.png").write_bytes(encoded(Image.new("RGB", (32, 32), "red"), "PNG"))
+    (folder / "1.png").write_bytes(made_of("red"))
     (folder / "cells.csv").write_text("file,x,y,label,patient\n1.png,9,9,NILM,him\n1.png,9,9,NILM,her\n")
     params = CollectParams(sources=["ward"], max_megapixels=1, max_file_megabytes=1, max_annotation_megabytes=1)
     Path(".cytoline").mkdir()
