@@ -11,11 +11,13 @@
     return seen;
   };
   const light = (node) => {
-    const on = new Set([node.id, ...reach(node, "up"), ...reach(node, "down")]);
+    const up = reach(node, "up").add(node.id), down = reach(node, "down").add(node.id);
     graph.classList.add("lit");
-    for (const one of nodes) one.classList.toggle("on", on.has(one.id));
-    for (const line of graph.querySelectorAll(".line"))
-      line.classList.toggle("on", on.has(line.dataset.from) && on.has(line.dataset.to));
+    for (const one of nodes) one.classList.toggle("on", up.has(one.id) || down.has(one.id));
+    for (const line of graph.querySelectorAll(".line")) {
+      const { from, to } = line.dataset;
+      line.classList.toggle("on", (up.has(from) && up.has(to)) || (down.has(from) && down.has(to)));
+    }
   };
   const step = (node, key) => {
     const at = nodes.indexOf(node);

@@ -132,25 +132,26 @@ class Release:
 def find(ref: str, top: Path = Path()) -> Release:
     """The model that ``ref`` names.  Raises ``CytolineError`` where nothing does.
 
-    A path is looked up here; a sha256 or a name of the registry is asked of ``cytoline.audit.model.facts_of``.
+    A path is looked up here; a sha256 or a name of the registry is asked of ``cytoline.audit.model.facts_of``, as are
+    the times of the run.
     """
     path = ref.rstrip("/")
-    state: tuple[str | None, str | None] | None = None
-    ended: Mapping[str, tuple[str | None, str | None]] = {}
-    if Revision.work_tree(top).out(path) is None:
-        path, state, ended = _by_facts(ref, top)
-    for revision in _states(top, state):
+    named = Revision.work_tree(top).out(path) is None  # not a path: a hash, or a name of the registry
+    facts = _facts(ref, top, needed=named)
+    commit, digest = (_recorded(facts), facts.digest) if named else (None, None)
+    path = facts.path if named else path
+    for revision in _states(top, commit):
         item = revision.out(path)
-        if item is not None and (state is None or state[1] in (None, item.md5)):
-            return Release(path, item, revision, Cache.of(top), ended)
+        if item is not None and digest in (None, item.md5):
+            return Release(path, item, revision, Cache.of(top), _times(facts))
     raise CytolineError(f"dvc.lock knows no model {ref!r}", "`dvc repro` makes it; try `models/classifier`")
 
 
-def _states(top: Path, state: tuple[str | None, str | None] | None) -> Iterator[Revision]:
+def _states(top: Path, commit: str | None) -> Iterator[Revision]:
     """Where to look: the commit that was named, or HEAD if its lock is the one of the work tree, or the work tree."""
     here = Revision.work_tree(top)
-    if state is not None and state[0] is not None:
-        yield Revision.at(state[0], top)
+    if commit is not None:
+        yield Revision.at(commit, top)
         return
     try:
         head = Revision.at("HEAD", top)
@@ -161,19 +162,32 @@ def _states(top: Path, state: tuple[str | None, str | None] | None) -> Iterator[
     yield here
 
 
-def _by_facts(ref: str, top: Path) -> tuple[str, tuple[str | None, str | None], dict[str, Any]]:
+def _facts(ref: str, top: Path, needed: bool) -> Any:
+    """``ModelFacts`` of the model; None where they are not needed and cannot be had."""
     try:
         from cytoline.audit.model import facts_of  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+        return facts_of(ref, top)
     except ImportError:
-        raise CytolineError(
-            f"dvc.lock knows no model {ref!r}", "give its path, for example `models/classifier`"
-        ) from None
-    facts = facts_of(ref, top)
-    state = getattr(facts, "recorded", None) or facts.commit
-    ended = {}
-    if facts.run is not None and facts.stages:
-        ended = {facts.stages[-1].name: (facts.run.started, facts.run.ended)}
-    return facts.path, (state, facts.digest), ended
+        if needed:
+            remedy = "give its path, for example `models/classifier`"
+            raise CytolineError(f"dvc.lock knows no model {ref!r}", remedy) from None
+    except CytolineError:
+        if needed:
+            raise
+    return None
+
+
+def _recorded(facts: Any) -> str | None:
+    """The first commit whose lock holds the model; None: only the work tree does."""
+    found: str | None = facts.recorded if hasattr(facts, "recorded") else facts.commit
+    return found
+
+
+def _times(facts: Any) -> Mapping[str, tuple[str | None, str | None]]:
+    if facts is None or facts.run is None or not facts.stages:
+        return {}
+    return {facts.stages[-1].name: (facts.run.started, facts.run.ended)}
 
 
 def _ancestors(revision: Revision, path: str) -> tuple[LockedStage, ...]:

@@ -157,7 +157,6 @@ def test_documents_that_contradict_each_other_are_named_even_if_signed(
 @pytest.mark.parametrize(
     "content",
     [
-        b'{"format": "cytoline-package", "format": "cytoline-package"}',
         b"[" * 100_000,
         b"\xff\xfe",
         b'{"format": "cytoline-package", "version": 1, "model": {}, "files": {"../../x": {"sha256": "a", "size": 1}}}',
@@ -176,6 +175,12 @@ def test_a_hostile_index_is_a_finding_and_no_crash(package: Path, keys: tuple[Pa
 def test_a_hostile_signature_is_a_finding_and_no_crash(package: Path, keys: tuple[Path, Path], content: bytes) -> None:
     (package / layout.SIGNATURE).write_bytes(content)
     assert files_of(verify(package, keys[1])) == {layout.SIGNATURE}
+
+
+def test_a_key_that_stands_twice_is_refused(package: Path, keys: tuple[Path, Path]) -> None:
+    whole = (package / layout.INDEX).read_bytes()
+    (package / layout.INDEX).write_bytes(whole.replace(b"{", b'{"format": "another",', 1))
+    assert files_of(verify(package, keys[1])) == {layout.INDEX}
 
 
 def test_the_signature_is_the_one_of_the_standard(package: Path, keys: tuple[Path, Path]) -> None:
