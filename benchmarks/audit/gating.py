@@ -115,13 +115,15 @@ def measure_gate(
 ) -> list[Answer]:
     """Ask the gate about ``comparisons`` null comparisons, and as many of every drop, at every size."""
     answers = []
+    worst = min(material.balanced_accuracy(good) for good in material.called)
+    deepest = min(worst - material.balanced_accuracy(bad) for bad in material.worse)
+    shallow = [drop for drop in DROPS if drop <= deepest]
     for size in track(sizes, len(sizes), "sizes of the test set"):
         trial = Trial(material, params, size)
-        worst = min(material.balanced_accuracy(good) for good in material.called)
-        deepest = min(worst - material.balanced_accuracy(bad) for bad in material.worse)
         caught: dict[Part, dict[float, float]] = {
-            "classifier": {drop: trial.share(comparisons, "classifier", drop) for drop in DROPS if drop <= deepest},
-            "detector": {drop: trial.share(comparisons, "detector", drop) for drop in DROPS},
+            part: {drop: trial.share(comparisons, part, drop) for drop in drops}
+            for part, drops in (("classifier", shallow), ("detector", DROPS))
+            if any(address.startswith(part) for address in params.rules)
         }
         false = trial.share(comparisons, "classifier", 0.0)
         answers.append(Answer(size, int(statistics.median(trial.cells)), false, caught, comparisons))
@@ -130,7 +132,7 @@ def measure_gate(
 
 def figures_of(answers: Sequence[Answer]) -> list[Figure]:
     """The issue's figures: the worst of the real sizes, and one line for each size."""
-    real = [answer for answer in answers if answer.patients in REAL]
+    real = [answer for answer in answers if answer.patients in REAL] or list(answers)
     least = min(answer.comparisons for answer in answers)
     table = "; ".join(f"{answer.patients} patients {answer.false_fail:.3f}" for answer in answers)
     figures = [
@@ -138,7 +140,7 @@ def figures_of(answers: Sequence[Answer]) -> list[Figure]:
         Figure("gate_caught", min(_ten(answer) for answer in real), "share", POWER, ">=", least, _caught(answers)),
     ]
     for answer in answers:
-        for part in ("classifier", "detector"):
+        for part in answer.caught:
             smallest = answer.smallest(part)
             how = f"true loss of the {part} caught nine times in ten; {answer.cells} cells"
             if smallest is None:

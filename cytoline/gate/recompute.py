@@ -123,7 +123,7 @@ def _by_image(cases: Cases) -> dict[str, list[Mapping[str, Any]]]:
 
 def _grading(side: Side, keys: list[str]) -> Statistic | None:
     cells = side.kind("cell")
-    classes = sorted({name for case in cells for name in case["probabilities"]})
+    classes = sorted({str(name) for case in cells for name in (case["truth"], case["predicted"])})
     if not cells:
         return None
     table = grading.confusions(
