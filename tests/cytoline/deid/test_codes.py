@@ -101,3 +101,35 @@ def test_real_fields_raise_no_alarm(kind: str) -> None:
     for file in sorted(folder.glob("*.[jp][pn]g"))[::12]:
         found = find_codes(read_image(file))
         assert found.read + found.unread == ()
+
+
+COLOURED = {
+    "white on blue": ((255, 255, 255), (30, 70, 180)),
+    "grey on grey": ((150, 150, 150), (175, 175, 175)),
+}
+
+
+def coloured(kind: str, ink: tuple[int, int, int], paper: tuple[int, int, int]) -> RGB:
+    """A field with a label of two colours in its middle."""
+    field = ground()
+    code = label(kind, 3)[..., None] / 255
+    top, left = (SIZE - code.shape[0]) // 2, (SIZE - code.shape[1]) // 2
+    field[top : top + code.shape[0], left : left + code.shape[1]] = np.rint(
+        code * np.array(paper) + (1 - code) * np.array(ink)
+    )
+    return field
+
+
+@pytest.mark.parametrize(
+    ("kind", "colours"),
+    [
+        ("Code128", "white on blue"),
+        ("Code39", "white on blue"),
+        ("PDF417", "white on blue"),
+        ("Code39", "grey on grey"),
+    ],
+)
+def test_a_code_in_other_colours_is_found(kind: str, colours: str) -> None:
+    found = find_codes(coloured(kind, *COLOURED[colours]))
+    mask = mask_of(found.read + found.unread, (SIZE, SIZE), 0)
+    assert mask[SIZE // 2, SIZE // 2]
