@@ -11,6 +11,7 @@ from rich.text import Text
 from cytoline.audit import view
 from cytoline.audit.facts import SeenBy, SubjectFacts
 from cytoline.audit.subject import subject_of
+from cytoline.errors import CytolineError
 
 Pseudonym = Annotated[
     str,
@@ -20,11 +21,26 @@ Pseudonym = Annotated[
 ]
 
 
-def subject(pseudonym: Pseudonym, as_json: view.AsJson = False) -> None:
+def subject(
+    pseudonym: Pseudonym,
+    as_json: view.AsJson = False,
+    erase: Annotated[
+        bool, typer.Option("--erase", help="show what erasing this patient would do; `audit erase` has more options")
+    ] = False,
+    execute: Annotated[bool, typer.Option("--execute", help="with --erase: do it")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="with --execute: do not ask")] = False,
+) -> None:
     """Everything that saw one patient: files, patches, splits, data sets, models and figures of all revisions.
 
     A patient nobody knows is no error: the answer is that nothing was found. Exit code 1 tells that from 0 (found).
     """
+    if erase:
+        from cytoline.audit.erasure.command import erase as erase_patient
+
+        erase_patient(pseudonym, execute=execute, yes=yes, as_json=as_json)
+        return
+    if execute or yes:
+        raise CytolineError("--execute and --yes belong to --erase", "`--erase` alone shows the plan")
     facts = subject_of(pseudonym)
     if as_json:
         view.print_json(facts)
