@@ -74,7 +74,7 @@ def deidentify_file(
         if kind == "dicom":
             target = out / f"{name}.dcm"
             limits = dicom.Limits(max_pixels=params.max_pixels, margin=params.margin)
-            made = dicom.recreate_dicom(path, identity, look, limits, target)
+            made = dicom.recreate_dicom(path, identity, look, limits, target, _is_accounted_for)
             return _checked(kind, target, painted=bool(made.painted))
         if kind == "slide":
             target = out / f"{name}.tif"
@@ -120,6 +120,10 @@ def _image(path: Path, out: Path, name: str, params: AnonymizeParams) -> Made:
     target = out / (name + Path(outcome.file).suffix)
     target.write_bytes(made[outcome.file])
     return Made("image", target.name, None, painted=bool(outcome.painted))
+
+
+def _is_accounted_for(frame: bytes) -> bool:
+    return not account(frame)
 
 
 def _checked(kind: Kind, target: Path, *, painted: bool) -> Made:

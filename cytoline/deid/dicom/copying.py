@@ -6,10 +6,11 @@ the picture: a decoder stops after the last block, and words may follow.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from cytoline.deid import jpeg
-from cytoline.deid.accounting import account
 from cytoline.deid.dicom.codestreams import Odd, j2k_ends, j2k_rewrite, jpeg_tables_are_read
 from cytoline.deid.dicom.frames import Stored, decoded
 from cytoline.deid.dicom.refusal import CannotRecreate
@@ -19,7 +20,11 @@ from cytoline.images import RGB, UnreadableImage, read_image
 _FLIPS = (0xFF, 0x80, 0x40, 0x20, 0xC0, 0x01)
 
 
-def plain_codestream(content: bytes, layout: Layout) -> bytes:
+Vouches = Callable[[bytes], bool]
+"""Says of a JPEG whether each of its bytes is accounted for, by means that share no code with ours."""
+
+
+def plain_codestream(content: bytes, layout: Layout, vouches: Vouches | None = None) -> bytes:
     """Raises ``Odd`` where the frame is better written uncompressed, ``CannotRecreate`` where it cannot be decoded."""
     values = decoded(content, layout)
     try:
@@ -27,6 +32,8 @@ def plain_codestream(content: bytes, layout: Layout) -> bytes:
     except (IndexError, KeyError, ValueError):  # a segment shorter than what it must hold
         raise Odd from None
     if not _same(plain, values, layout):
+        raise Odd
+    if vouches is not None and layout.transfer_syntax in JPEG and not vouches(plain):
         raise Odd
     return plain
 
@@ -40,7 +47,7 @@ def _plain_jpeg(content: bytes, layout: Layout) -> bytes:
         tail = jpeg.unread_tail(plain, rgb, lambda flipped: _rgb(flipped, layout))
     except (jpeg.OddJpegError, UnreadableImage):
         raise Odd from None
-    if tail or account(plain):
+    if tail:
         raise Odd
     return plain
 

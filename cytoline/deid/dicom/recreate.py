@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytoline.deid.dicom.codestreams import Odd
-from cytoline.deid.dicom.copying import plain_codestream
+from cytoline.deid.dicom.copying import Vouches, plain_codestream
 from cytoline.deid.dicom.frames import Stored, photometric_of, stored_frame
 from cytoline.deid.dicom.palette import Palette
 from cytoline.deid.dicom.reading import palette_of
@@ -57,14 +57,21 @@ class _Job:
     used: NDArray[np.bool_] | None
     looked: bool
     limits: Limits
+    vouches: Vouches | None
 
 
 def recreate_dicom(
-    source: Path | bytes, identity: Identity, look: Look | None, limits: Limits | None = None, out: Path | None = None
+    source: Path | bytes,
+    identity: Identity,
+    look: Look | None,
+    limits: Limits | None = None,
+    out: Path | None = None,
+    vouches: Vouches | None = None,
 ) -> Recreated:
     """Write the new file to ``out``, frame by frame, or give its bytes.  Raises ``CannotRecreate``.
 
-    ``look`` sees every frame.  Without it the file does not claim that its pixels are clean.
+    ``look`` sees every frame.  Without it the file does not claim that its pixels are clean.  Coded frames that
+    ``vouches`` does not vouch for are written uncompressed.
     """
     limits = limits or Limits()
     with opened(source, limits) as file:
@@ -73,7 +80,7 @@ def recreate_dicom(
             new = Replacements(identity, patient_of(file.header))
         palette = palette_of(file)
         found, used = _surveyed(file, palette, look, limits)
-        job = _Job(file, new, palette, found, used, look is not None, limits)
+        job = _Job(file, new, palette, found, used, look is not None, limits, vouches)
         if out is None:
             memory = io.BytesIO()
             route = _write(job, memory)
@@ -141,7 +148,7 @@ def _copy(job: _Job, target: BinaryIO) -> None:
     target.write(_header(job, layout.transfer_syntax, layout.photometric))
     writer = FrameWriter(target, layout.frames)
     for index in range(layout.frames):
-        writer.add(plain_codestream(job.source.coded_frame(index), layout))
+        writer.add(plain_codestream(job.source.coded_frame(index), layout, job.vouches))
     writer.finish()
 
 

@@ -73,14 +73,14 @@ def _segment(marker: int, body: bytes) -> bytes:
      "copied"),
     (lambda frame: frame + RAW, "dicom:frame/jpeg:trailing", "copied"),
     (lambda frame: frame[:2] + _segment(0xDB, b"\x03" + RAW * 8) + frame[2:], "dicom:frame/jpeg:tables", "decoded"),
-    (lambda frame: frame[:-2] + RAW + frame[-2:], None, "decoded"),
+    (lambda frame: frame[:-2] + RAW + frame[-2:], "dicom:frame/jpeg:scan", "decoded"),
 ])  # fmt: skip
-def test_a_canary_in_a_jpeg_frame(plant: Callable[[bytes], bytes], place: str | None, route: str) -> None:
+def test_a_canary_in_a_jpeg_frame(plant: Callable[[bytes], bytes], place: str, route: str) -> None:
     """In its segments, behind its end, in a table that nothing asks for, and behind the last block of its scan."""
     frames = [jpeg(tissue(0)), plant(jpeg(tissue(1)))]
     content = written(with_jpegs(slide(), frames), JPEGBaseline8Bit)
     assert RAW in content
-    assert place is None or place in places(content)
+    assert place in places(content)
     made = recreate_dicom(content, IDENTITY, lambda rgb: ())
     assert made.route == route
     assert made.content is not None
@@ -172,3 +172,30 @@ def test_a_label_is_refused(change: dict[str, object]) -> None:
         setattr(out, keyword, value)
     with pytest.raises(CannotRecreate, match="slide_label"):
         recreate_dicom(written(out), IDENTITY, None)
+
+
+def drawn_in_equal_entries() -> bytes:
+    """Two entries of the palette are the same colour but for its low byte, and the picture is drawn in them."""
+    values = np.zeros((1, 40, 60), np.uint8)
+    values[0, 10:20, 10:50] = 1
+    out = slide()
+    set_pixels(out, values, "PALETTE COLOR")
+    for name in ("Red", "Green", "Blue"):
+        setattr(out, f"{name}PaletteColorLookupTableDescriptor", [2, 0, 16])
+        setattr(out, f"{name}PaletteColorLookupTableData", np.array([200 << 8, 200 << 8 | 77], "<u2").tobytes())
+    return written(out)
+
+
+def test_a_picture_drawn_in_equal_entries_is_found_and_not_written() -> None:
+    content = drawn_in_equal_entries()
+    assert "dicom:(0028,1203)" in places(content)
+    made = anew(content)
+    assert findings(made) == []
+    assert dcmread(io.BytesIO(made)).pixel_array.max() == 0
+
+
+def test_frames_that_nobody_vouches_for_are_written_uncompressed() -> None:
+    content = written(with_jpegs(slide(), [jpeg(tissue(0)), jpeg(tissue(1))]), JPEGBaseline8Bit)
+    kept = recreate_dicom(content, IDENTITY, None, vouches=lambda frame: True)
+    spelled = recreate_dicom(content, IDENTITY, None, vouches=lambda frame: False)
+    assert (kept.route, spelled.route) == ("copied", "decoded")
