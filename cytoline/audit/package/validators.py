@@ -20,10 +20,11 @@ def crate_failures(folder: Path) -> list[str]:
 
     logging.getLogger("rocrate_validator").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as here:
-        cache = Path(here) / "http"
+        cache, plain = Path(here) / "http", Path(here).resolve() / "crate"
         contexts.seed(cache)
+        plain.symlink_to(folder.resolve())  # a path that is also a plain URI: no blank, no `#`, no `..`
         settings = ValidationSettings(
-            rocrate_uri=str(folder),
+            rocrate_uri=str(plain),
             profile_identifier=PROFILE,
             requirement_severity=Severity.REQUIRED,
             cache_path=cache,

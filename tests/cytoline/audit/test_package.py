@@ -40,7 +40,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def made(project: Path, keys: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
-    folder = tmp_path_factory.mktemp("out") / "package"
+    folder = tmp_path_factory.mktemp("out") / "other" / ".." / "a package, 50%20 #1 ü"
     return folder, export("models/classifier", folder, keys[0], project)
 
 
