@@ -92,7 +92,7 @@ def _verdict(
     loss = _worse(rule, old, new) if noise.loss is None else noise.loss
     total = math.hypot(noise.scatter, math.sqrt(2) * rule.seed_sd)
     allowed = rule.allowed(old)
-    tolerance = max(allowed, params.multiple(noise.degrees) * total)
+    tolerance = max(allowed, params.multiple * total)
     sees = tolerance + NormalDist().inv_cdf(POWER) * total
     plain = Verdict(address, "pass", old, new, loss, tolerance, sees, noise.words)
     if (beyond := _beyond(address, rule, new)) is not None:

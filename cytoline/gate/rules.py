@@ -48,7 +48,8 @@ class GateParams(Params, prefix="gate"):
     rules: Annotated[dict[str, Rule], Field(min_length=1)]
     """Address of a figure (``detector.ap50``: file and keys below ``metrics/``) to its rule."""
 
-    def multiple(self, degrees: float) -> float:
+    @property
+    def multiple(self) -> float:
         """How many standard deviations of noise a loss must exceed, for all rules together (Bonferroni)."""
         return NormalDist().inv_cdf(1 - self.false_alarm / len(self.rules))
 

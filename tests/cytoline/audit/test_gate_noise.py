@@ -152,6 +152,7 @@ def test_the_benchmark_finds_what_was_planted(material: Material) -> None:
     gate = GateParams(false_alarm=0.02, samples=100, min_patients=5, rules=rules)
     (answer,) = measure_gate(material, gate, sizes=(20,), comparisons=30)
     assert answer.false_fail <= 0.1
-    assert answer.caught["classifier"][0.30] == 1.0
-    assert answer.caught["classifier"][0.05] < answer.caught["classifier"][0.20]
+    shares = list(answer.caught["classifier"].values())
+    assert shares[0] < shares[-1] == 1.0
+    assert "detector" not in answer.caught  # no rule asks for it
     assert {"gate_false_fail", "gate_caught", "gate_smallest_classifier_20"} <= {f.name for f in figures_of([answer])}
