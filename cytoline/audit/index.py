@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +25,7 @@ from cytoline.audit.rows import (
     patch_rows,
     split_rows,
 )
+from cytoline.audit.schema import SCHEMA, create, transaction
 from cytoline.audit.spans import Spans
 from cytoline.errors import CytolineError
 from cytoline.progress import Bar
@@ -33,32 +33,6 @@ from cytoline.progress import Bar
 INDEX = Path(".cytoline/lineage.sqlite")
 _SHOWN_FROM = 20
 """New commits from which progress is shown."""
-
-_TABLES = """
-CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE objects(md5 TEXT, path TEXT, size INTEGER, PRIMARY KEY (md5, path)) WITHOUT ROWID;
-CREATE TABLE revisions("commit" TEXT PRIMARY KEY, time INTEGER NOT NULL, lock TEXT NOT NULL, seq INTEGER)
-  WITHOUT ROWID;
-CREATE TABLE outs("commit" TEXT, stage TEXT, path TEXT, md5 TEXT, clean_md5 TEXT, split_md5 TEXT,
-                  PRIMARY KEY ("commit", path)) WITHOUT ROWID;
-CREATE INDEX outs_by_md5 ON outs(md5, path);
-CREATE TABLE deps("commit" TEXT, stage TEXT, path TEXT, md5 TEXT, PRIMARY KEY ("commit", stage, path)) WITHOUT ROWID;
-CREATE INDEX deps_by_md5 ON deps(md5, path);
-CREATE TABLE ancestors(md5 TEXT, path TEXT, kind TEXT, ancestor TEXT, PRIMARY KEY (md5, path, kind, ancestor))
-  WITHOUT ROWID;
-CREATE INDEX ancestors_by ON ancestors(ancestor, kind);
-CREATE TABLE models(digest TEXT, path TEXT, name TEXT, weights_sha256 TEXT, first_commit TEXT, clean_md5 TEXT,
-                    split_md5 TEXT, PRIMARY KEY (digest, path)) WITHOUT ROWID;
-CREATE INDEX models_by_weights ON models(weights_sha256);
-CREATE TABLE versions(name TEXT, version INTEGER, digest TEXT, run_id TEXT, aliases TEXT, claimed TEXT,
-                      weights_sha256 TEXT, PRIMARY KEY (name, version)) WITHOUT ROWID;
-CREATE INDEX versions_by_digest ON versions(digest);
-CREATE TABLE lacking(md5 TEXT, path TEXT, why TEXT NOT NULL, wanted TEXT, PRIMARY KEY (md5, path)) WITHOUT ROWID;
-"""
-"""``aliases``: with blanks between.  ``lacking``: objects whose content the index would need but could not read;
-``wanted``: the object that is not in the cache."""
-_SCHEMA = zlib.crc32(repr((_TABLES, IMAGE_COLUMNS, SPLIT_COLUMNS, PATCH_COLUMNS)).encode()) >> 1
-"""An index of another shape is built anew."""
 
 
 def open_index(top: Path = Path()) -> sqlite3.Connection:
@@ -100,8 +74,8 @@ def _ready(top: Path) -> sqlite3.Connection:
 
 def _update(connection: sqlite3.Connection, top: Path) -> None:
     fingerprint = history.tips(top)
-    if connection.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA:
-        _create(connection)
+    if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
+        create(connection)
     update = Update(connection, top)
     if update.meta("tips") != fingerprint:
         update.history()
@@ -110,20 +84,6 @@ def _update(connection: sqlite3.Connection, top: Path) -> None:
     update.retry()
     update.settle()
     update.registry()
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    with _transaction(connection):
-        for kind, name in connection.execute(
-            "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'table')"
-        ).fetchall():
-            connection.execute(f'DROP {kind} IF EXISTS "{name}"')
-        for statement in _TABLES.split(";"):
-            connection.execute(statement)
-        Spans(connection, "image", IMAGE_COLUMNS).create("images", "manifest_md5", ("patient", "image_id"))
-        Spans(connection, "split", SPLIT_COLUMNS).create("splits", "split_md5", ("patient",))
-        Spans(connection, "patch", PATCH_COLUMNS).create("patches", "patches_md5", ("patient",))
-        connection.execute(f"PRAGMA user_version = {_SCHEMA}")
 
 
 class Update:
@@ -152,7 +112,7 @@ class Update:
         now = history.recorded(self._top)
         known = {row[0] for row in self._db.execute('SELECT "commit" FROM revisions')} - {WORK_TREE}
         if known - now.keys():
-            _create(self._db)
+            create(self._db)
             known = set()
             self._images, self._splits, self._patches = (
                 Spans(self._db, spans.name, spans.columns) for spans in (self._images, self._splits, self._patches)
@@ -166,7 +126,7 @@ class Update:
                 sources = {
                     path: found[1] for path in blobs.names(commit, ".dvc") if (found := blobs.read(commit, path))
                 }
-                with _transaction(self._db):
+                with transaction(self._db):
                     self._add(recording.read(commit, content, sources), now[commit], name)
                 bar.advance()
 
@@ -178,7 +138,7 @@ class Update:
         known = self._db.execute('SELECT "commit", lock FROM revisions WHERE lock = ?', (name,)).fetchone()
         if known is not None and known[0] == WORK_TREE:
             return
-        with _transaction(self._db):
+        with transaction(self._db):
             for table in ("revisions", "outs", "deps"):
                 self._db.execute(f'DELETE FROM {table} WHERE "commit" = ?', (WORK_TREE,))
             self.changed = True
@@ -191,7 +151,7 @@ class Update:
         rows = self._db.execute("SELECT md5, path, wanted FROM lacking WHERE wanted IS NOT NULL").fetchall()
         for md5, path, wanted in rows:
             if self._cache.path(wanted).is_file():
-                with _transaction(self._db):
+                with transaction(self._db):
                     self._db.execute("DELETE FROM lacking WHERE md5 = ? AND path = ?", (md5, path))
                     self._read(path, md5)
 
@@ -199,7 +159,7 @@ class Update:
         """After any change: the first revision of each model, and nothing of what no revision names any more."""
         if not self.changed:
             return
-        with _transaction(self._db):
+        with transaction(self._db):
             self._db.execute("DELETE FROM models WHERE NOT EXISTS (SELECT 1 FROM outs WHERE md5 = digest)")
             self._db.execute(
                 "DELETE FROM lacking WHERE NOT EXISTS (SELECT 1 FROM outs WHERE outs.md5 = lacking.md5) "
@@ -228,7 +188,7 @@ class Update:
 
     def _versions(self, store: Store | None, why: str) -> None:
         rows = [] if store is None else store.versions()
-        with _transaction(self._db):
+        with transaction(self._db):
             self._db.execute("DELETE FROM versions")
             for row in rows:
                 digest = self._digest(row.claimed, row.weights_sha256)
@@ -360,16 +320,3 @@ class Update:
 
     def _lack(self, path: str, md5: str, why: str, wanted: str | None = None) -> None:
         self._db.execute("INSERT OR REPLACE INTO lacking VALUES (?, ?, ?, ?)", (md5, path, why, wanted))
-
-
-class _transaction:  # noqa: N801 (reads as a verb)
-    """All or nothing."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")

@@ -79,6 +79,9 @@ def test_thrown_away_branches_and_amended_commits_are_searched(lineage: Lineage)
     lineage.git("merge", "-q", "-s", "ours", "-m", "merge", "side")
     lineage.git("branch", "-q", "-D", "side")
     assert [one.md5 for one in subject_of(patient(5), lineage.top).models] == [dropped["models/classifier"]]
+    forget(lineage.top)
+    lineage.git("reflog", "expire", "--expire=now", "--all")  # from here on only the merge leads to it
+    assert [one.md5 for one in subject_of(patient(5), lineage.top).models] == [dropped["models/classifier"]]
     amended = lineage.commit([0, 6], "amended")
     lineage.record([0], "instead")
     lineage.git("commit", "-q", "-a", "--amend", "-m", "instead")
