@@ -307,9 +307,9 @@ def test_calibration_is_typed_again_from_numbers(
     assert recreate_slide(source, target).mpp == mpp
     with openslide.OpenSlide(target) as slide:
         assert (openslide.PROPERTY_NAME_MPP_X in slide.properties) == (mpp is not None)
-        if mpp:
-            assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(mpp[0], rel=1e-5)  # five digits are written
-            assert float(slide.properties["openslide.mpp-y"]) == pytest.approx(mpp[1], rel=1e-5)  # five digits are written
+        if mpp:  # five digits are written
+            assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(mpp[0], rel=1e-5)
+            assert float(slide.properties["openslide.mpp-y"]) == pytest.approx(mpp[1], rel=1e-5)
 
 
 def red_block(rgb: RGB) -> tuple[Polygon, ...]:
