@@ -8,7 +8,7 @@ from __future__ import annotations
 
 SIGNIFICANT = 5
 """Digits."""
-_DENOMINATORS = frozenset({1, 10, 100, 1000, 10_000})
+_TENS = frozenset(10**power for power in range(10))
 MOST_PER_UNIT = 10**6
 """Pixels per inch or centimetre; an oil immersion lens gives half of that."""
 
@@ -19,6 +19,6 @@ def is_short(number: int) -> bool:
 
 
 def is_plausible_ratio(numerator: int, denominator: int) -> bool:
-    """A resolution as TIFF holds it."""
-    plain = denominator in _DENOMINATORS and is_short(numerator)
-    return plain and 1 <= numerator <= MOST_PER_UNIT * denominator
+    """A resolution as TIFF holds it: a power of ten over or under a number of few digits."""
+    one_is_ten = (denominator in _TENS and is_short(numerator)) or (numerator in _TENS and is_short(denominator))
+    return one_is_ten and 0 < numerator <= MOST_PER_UNIT * denominator

@@ -32,6 +32,8 @@ from cytoline.images import RGB
 _VENDORS = {None, "aperio", "generic-tiff"}
 """As OpenSlide names them: formats whose picture is the tiles in rows and nothing else."""
 _PER_CENTIMETRE, _CENTIMETRE = 10000.0, 3
+_SCALE = 100_000
+"""Both numbers of a resolution are multiplied by, to hold the digits."""
 _MOST_PAGES = 64
 
 
@@ -171,5 +173,5 @@ def _fields(level: Level, pyramid: Pyramid) -> dict[int, Field]:
 
 
 def _resolution(mpp: float) -> Field:
-    """Pixels per centimetre, to five digits: more of them would be a place for a code."""
-    return Field(RATIONAL, (round(float(f"{_PER_CENTIMETRE / mpp:.5g}") * 1000), 1000))
+    """Pixels per centimetre, from microns per pixel to five digits: more of them would be a place for a code."""
+    return Field(RATIONAL, (round(_PER_CENTIMETRE) * _SCALE, round(float(f"{mpp:.5g}") * _SCALE)))
