@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ import yaml
 
 LOCK = Path("requirements.lock")
 DVC_LOCK = Path("dvc.lock")
+
+_CONTAINER = ("/.dockerenv", "/run/.containerenv")
 
 WATCHED = ("cytoline", "stages", "configs", "params.yaml", "dvc.yaml", "requirements.lock")
 """What makes a run not reproducible from its commit if it differs.  Not ``dvc.lock``, ``metrics`` and
@@ -50,7 +54,45 @@ def dvc_digest(path: Path) -> str:
     """
     if "DVC_STAGE" in os.environ and (known := _locked_digest(path)) is not None:
         return known
-    return _tree_digest(path) if path.is_dir() else _md5(path)
+    return folder_digest(path) if path.is_dir() else _md5(path)
+
+
+def machine() -> dict[str, str]:
+    """What computes, in words that name no machine and no person: Python, processor, GPU, container, determinism."""
+    told = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _processor(),
+        "cores": str(os.cpu_count() or 0),
+        "container": "yes" if any(Path(mark).exists() for mark in _CONTAINER) else "not seen",
+    }
+    if (torch := sys.modules.get("torch")) is not None:  # it takes seconds to import, so only where it is in use
+        told["threads"] = str(torch.get_num_threads())
+        told["deterministic"] = str(torch.are_deterministic_algorithms_enabled()).lower()
+        if torch.cuda.is_available():
+            told["gpu"] = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+            told["cuda"] = str(torch.version.cuda)
+            told["driver"] = _driver()
+    return told
+
+
+def _processor() -> str:
+    """Make and model as the kernel gives them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _driver() -> str:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return "unknown"
 
 
 def repro_id() -> str | None:
@@ -113,8 +155,8 @@ def _tracked_outs(path: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _tree_digest(folder: Path) -> str:
-    """DVC's rule: md5 of the JSON list of relative names with their md5, sorted by name."""
+def folder_digest(folder: Path) -> str:
+    """DVC's hash of a folder as it is now: md5 of the JSON list of relative names with their md5, sorted by name."""
     files = sorted(item for item in folder.rglob("*") if item.is_file())
     rows = [{"md5": _md5(item), "relpath": item.relative_to(folder).as_posix()} for item in files]
     rows.sort(key=lambda row: row["relpath"])

@@ -227,7 +227,8 @@ class Run:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         source = f"{self._client.get_run(self.id).info.artifact_uri}/{MODEL_FOLDER}"
-        tags = {**_tags(self.stage), "cytoline.model.digest": provenance.dvc_digest(folder)}
+        # Not from dvc.lock: while its stage runs, that still names the model before this one.
+        tags = {**_tags(self.stage), "cytoline.model.digest": provenance.folder_digest(folder)}
         tags = {key: value for key, value in tags.items() if key.startswith("cytoline.")}
         version = self._client.create_model_version(name, source, self.id, tags=tags, await_creation_for=20)
         self._client.set_registered_model_alias(name, CANDIDATE, version.version)
@@ -247,7 +248,7 @@ class Run:
 
 
 def _tags(stage: str) -> dict[str, str]:
-    """What identifies the code; MLflow's own tags for user and script are set so that it adds none."""
+    """What identifies code and machine kind; MLflow's own tags for user and script are set so that it adds none."""
     git = provenance.git_state()
     return {
         "mlflow.user": "cytoline",
@@ -258,6 +259,7 @@ def _tags(stage: str) -> dict[str, str]:
         "cytoline.git.commit": git.commit,
         "cytoline.git.dirty": str(git.dirty).lower(),
         "cytoline.lock": provenance.lock_hash(),
+        **{f"cytoline.{name}": value for name, value in provenance.machine().items()},
     }
 
 

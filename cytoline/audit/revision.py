@@ -166,8 +166,8 @@ class Cache:
 
 
 def commits(top: Path = Path(), *paths: str) -> tuple[str, ...]:
-    """Full hashes of every commit of every branch and tag that touched ``paths`` (all, where none), newest first."""
-    listed = _git(top, "log", "--all", "--format=%H", *(["--", *paths] if paths else []))
+    """Full hashes of every commit of every branch and tag, and of the reflog, that touched ``paths`` (all, where none), newest first."""
+    listed = _git(top, "log", "--all", "--reflog", "--full-history", "--format=%H", *(["--", *paths] if paths else []))
     return tuple((listed or b"").decode().split())
 
 

@@ -80,6 +80,28 @@ def test_a_run_holds_all_that_was_asked(client: Any, capsys: pytest.CaptureFixtu
     assert "warning" not in capsys.readouterr().err
 
 
+def test_a_model_is_tagged_with_its_own_hash_not_with_that_of_the_one_before(
+    client: Any, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a stage runs below ``dvc repro``, dvc.lock still names what it made the last time."""
+    (repository / "dvc.lock").write_text(
+        f"stages:\n  train_detector:\n    outs:\n    - path: model\n      md5: {'0' * 32}.dir\n"
+    )
+    monkeypatch.setenv("DVC_STAGE", "train_detector")
+    train()
+    version = client.get_model_version_by_alias("cytoline-detector", CANDIDATE)
+    assert version.tags["cytoline.model.digest"] == provenance.folder_digest(Path("model")) != "0" * 32 + ".dir"
+
+
+def test_a_run_says_what_computed_it_and_not_where(client: Any) -> None:
+    tags = client.get_run(train()).data.tags
+    assert tags["cytoline.python"] == platform.python_version()
+    assert {"cytoline.cpu", "cytoline.cores", "cytoline.container"} <= tags.keys()
+    told = " ".join(tags.values())
+    assert platform.node() not in told
+    assert str(Path.home()) not in told
+
+
 def test_the_newest_model_is_the_candidate(client: Any) -> None:
     train()
     second = train()
