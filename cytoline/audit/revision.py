@@ -166,8 +166,12 @@ class Cache:
 
 
 def commits(top: Path = Path(), *paths: str) -> tuple[str, ...]:
-    """Full hashes of every commit of every branch and tag, and of the reflog, that touched ``paths`` (all, where none), newest first."""
-    listed = _git(top, "log", "--all", "--reflog", "--full-history", "--format=%H", *(["--", *paths] if paths else []))
+    """Full hashes of every commit that touched ``paths`` (all, where none), newest first.
+
+    Of every branch and tag, and of the reflog: what a rewritten branch has left behind is still here.
+    """
+    reach = ("--all", "--reflog", "--full-history")
+    listed = _git(top, "log", *reach, "--format=%H", *(["--", *paths] if paths else []))
     return tuple((listed or b"").decode().split())
 
 
