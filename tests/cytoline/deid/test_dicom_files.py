@@ -17,6 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
+from cytoline.deid.accounting import account
 from cytoline.deid.accounting.dicom import findings
 from cytoline.deid.dicom import CannotRecreate, Limits, Recreated, describe, read_frames, recreate_dicom
 from cytoline.deid.dicom.refusal import REASONS
@@ -156,7 +157,7 @@ def anew(content: bytes) -> bytes:
 def outcome(source: Path | bytes) -> tuple[Recreated | None, str | None]:
     """The result, or the refusal's message; any other exception is a failure."""
     try:
-        return recreate_dicom(source, IDENTITY, None), None
+        return recreate_dicom(source, IDENTITY, None, vouches=lambda frame: not account(frame)), None
     except CannotRecreate as refusal:
         return None, str(refusal)
 
