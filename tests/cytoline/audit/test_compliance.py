@@ -138,6 +138,12 @@ def test_the_page_in_docs_is_the_one_that_is_computed() -> None:
     assert (ROOT / PAGE).read_text() == wanted, "run `cytoline audit compliance --write`"
 
 
+def test_no_row_that_every_build_must_fill_is_empty() -> None:
+    """This is what makes CI fail when evidence disappears."""
+    found = resolve(frameworks(), Revision.work_tree(ROOT))
+    assert [(name, row.id) for name, row in empty_rows(found, {"build"})] == []
+
+
 def test_every_locked_package_is_on_the_list() -> None:
     revision = Revision.work_tree(ROOT)
     lock = (ROOT / "requirements.lock").read_text().splitlines()
