@@ -5,7 +5,8 @@
 A null comparison sets one training against another that differs in nothing but its seed, on a test set of so many
 patients.  A drop of 10 points is, for the classifier, a real one: cells graded by a classifier that was stopped early,
 so many that balanced accuracy falls by that much over the whole pool; for the detector hits are taken away, from some
-patients more than from others.  The noise of the seed that a comparison is told comes from the OTHER trainings.
+patients more than from others.  The noise of the seed that a comparison is told comes from the other trainings where
+there are enough of them, else from the rules (and then from these very trainings: the shares are a little too good).
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ DROPS = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.40)
 POWER = 0.9
 SURE = 0.99
 """Larger drops than one that is caught so often are not tried."""
+_LEAST_OTHERS = 3
+"""Fewer tell less of the seed's noise than the rules do."""
 _SALT = 20240601
 
 Part = Literal["classifier", "detector"]
@@ -97,8 +100,7 @@ class Trial:
         first, second = rng.permutation(len(pool.found))[:2]
         called, found = pool.called[two], pool.found[second]
         if drop and part == "classifier":
-            worse = worse_called(pool, called, pool.worse[int(rng.integers(len(pool.worse)))], drop, rng)
-            called = worse if worse is not None else called
+            called = worse_called(pool, called, drop, rng)
         elif drop:
             found = worse_found(found, pool.share_of_hits(int(second), drop), rng, pool.field_patient)
         before = pool.state("before", pool.called[one], pool.found[first], chosen)
@@ -106,9 +108,9 @@ class Trial:
         return before, pool.state("now", called, found, chosen), self._seed_sd({int(one), int(two)})
 
     def _seed_sd(self, without: set[int]) -> dict[str, float]:
-        """Of the classifier's figures, over the trainings that are not compared."""
+        """Of the classifier's figures, over the trainings that are not compared; nothing where these are too few."""
         others = [told for number, told in enumerate(self.material.pool_figures()) if number not in without]
-        if len(others) < 2:
+        if len(others) < _LEAST_OTHERS:
             return {}
         return {address: statistics.stdev(told[address] for told in others) for address in CLASSIFIER}
 
@@ -119,13 +121,14 @@ def measure_gate(
     """Ask the gate about ``comparisons`` null comparisons, and as many of every drop, at every size."""
     answers = []
     worst = min(material.balanced_accuracy(good) for good in material.called)
-    deepest = min(worst - material.balanced_accuracy(bad) for bad in material.worse)
+    deepest = max(worst - material.balanced_accuracy(bad) for bad in material.worse)
     shallow = [drop for drop in DROPS if drop <= deepest]
+    parts: tuple[tuple[Part, Sequence[float]], ...] = (("classifier", shallow), ("detector", DROPS))
     for size in track(sizes, len(sizes), "sizes of the test set"):
         trial = Trial(material, params, size)
         caught: dict[Part, dict[float, float]] = {
             part: _shares(trial, comparisons, part, drops)
-            for part, drops in (("classifier", shallow), ("detector", DROPS))
+            for part, drops in parts
             if any(address.startswith(part) for address in params.rules)
         }
         false = trial.share(comparisons, "classifier", 0.0)

@@ -135,15 +135,17 @@ class Material:
         return {"patient": f"{self.field_patient[field]:04d}", "image_id": f"{field:05d}"}
 
 
-def worse_called(material: Material, good: Called, bad: Called, drop: float, rng: np.random.Generator) -> Called | None:
-    """``good`` with so many cells graded by ``bad`` that balanced accuracy falls by ``drop`` over the whole pool.
+def worse_called(material: Material, good: Called, drop: float, rng: np.random.Generator) -> Called:
+    """``good`` with so many cells graded by a worse classifier that balanced accuracy falls by ``drop`` over the pool.
 
-    None where ``bad`` is not that bad.
+    Of the worse ones the least bad that is bad enough.  Raises ``ValueError`` where none is.
     """
-    gap = material.balanced_accuracy(good) - material.balanced_accuracy(bad)
-    if gap < drop:
-        return None
-    return np.where(rng.random(len(good)) < drop / gap, bad, good)
+    whole = material.balanced_accuracy(good)
+    gaps = {whole - material.balanced_accuracy(bad): number for number, bad in enumerate(material.worse)}
+    gap = min((gap for gap in gaps if gap >= drop), default=None)
+    if gap is None:
+        raise ValueError(f"no classifier is worse by {drop}")
+    return np.where(rng.random(len(good)) < drop / gap, material.worse[gaps[gap]], good)
 
 
 def worse_found(found: Found, share: float, rng: np.random.Generator, field_patient: NDArray[np.int64]) -> Found:

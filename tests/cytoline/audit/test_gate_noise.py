@@ -82,7 +82,8 @@ def test_abnormal_sensitivity_is_computed_on_the_shared_patients() -> None:
         row["predicted"] = "NILM"
     before, after = (Snapshot(name, {address: 0.9}, tuple(rows)) for name, rows in (("a", good), ("b", bad)))
     verdict = judge(before, after, rule, 0, ("HSIL", "LSIL"))[0]
-    assert (verdict.loss, verdict.outcome) == (pytest.approx(0.5), "regression")
+    assert verdict.loss == pytest.approx(0.5)
+    assert verdict.outcome == "regression"
     assert judge(before, after, rule, 0)[0].words.startswith("noise of the seed alone")
 
 
@@ -141,8 +142,7 @@ def material() -> Material:
 def test_a_planted_drop_is_as_large_as_it_says(material: Material) -> None:
     drops = []
     for seed in range(20):
-        worse = worse_called(material, material.called[0], material.worse[0], 0.1, np.random.default_rng(seed))
-        assert worse is not None
+        worse = worse_called(material, material.called[0], 0.1, np.random.default_rng(seed))
         drops.append(material.balanced_accuracy(material.called[0]) - material.balanced_accuracy(worse))
     assert np.mean(drops) == pytest.approx(0.1, abs=0.01)
 
