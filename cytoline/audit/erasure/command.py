@@ -24,7 +24,7 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask (for scripts)")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     certificate: Annotated[
-        Path | None, typer.Option(help="where to write the certificate; else certificates/erasure-<hash>.json")
+        Path | None, typer.Option(help="where to write the certificate; else certificates/erasure-HASH.json")
     ] = None,
     key: Annotated[Path | None, typer.Option(help="private key that signs the certificate")] = None,
     withdraw_models: Annotated[

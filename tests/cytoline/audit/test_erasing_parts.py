@@ -250,3 +250,23 @@ def test_a_damaged_journal_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Path(f".cytoline/erasure/{'e' * 32}.json").write_text('{"reference": 1, "what": 2}')
     with pytest.raises(CytolineError, match="journal"):
         Journal.load("e" * 32)
+
+
+def test_copies_and_annotations_of_her_file_are_hers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each file counts as a patient, a byte copy under another name shows the same person."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("lab")
+    folder.mkdir()
+    (folder / "source.yaml").write_text(
+        "{kind: fields-voc, organ: cervix, stain: papanicolaou, microns_per_pixel: unknown, license: none,"
+        " legal_basis: consent, patient_id: each-file}"
+    )
+    for name, colour in (("a", "red"), ("b", "red"), ("c", "blue")):
+        (folder / f"{name}.png").write_bytes(made_of(colour))
+        (folder / f"{name}.xml").write_text(f"<annotation><filename>{name}.png</filename></annotation>")
+    params = CollectParams(sources=["lab"], max_megapixels=1, max_file_megabytes=1, max_annotation_megabytes=1)
+    Path(".cytoline").mkdir()
+    found = divide("lab", folder, lambda raw: raw == "lab/a.png", Memo(tmp_path / "memo"), params)
+    assert found is not None
+    assert found.mine == {"a.png", "a.xml", "b.png", "b.xml"}
+    assert (found.left, found.rewritten) == (1, {})
