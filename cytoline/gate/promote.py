@@ -31,6 +31,8 @@ from cytoline.params import load_seed
 
 EXIT_REFUSED = 1
 APPROVALS = Path("approvals/approvals.jsonl")
+KEYS = "approvals/keys"
+POLICY = "approvals/policy.yaml"
 TAG = "cytoline.promotion"
 
 
@@ -94,7 +96,7 @@ def promote(
 
 def judged(registry: Registry, ref: str, baseline: str | None, top: Path = Path()) -> Decision:
     """Everything that is asked before the alias moves; nothing is written."""
-    rules = _clean_commit()
+    rules = _clean_commit(top)
     version = registry.find(ref)
     champion = _believed_champion(registry, version)
     if champion is not None and champion.version == version.number:
@@ -185,16 +187,29 @@ def _reinstate(registry: Registry, row: Promotion) -> Promotion:
     return row
 
 
-def _clean_commit() -> str:
+def _clean_commit(top: Path) -> str:
     state = provenance.git_state()
     if state.commit == "unknown":
         raise CytolineError("this is no git repository", "run from the top of the repository")
     if state.dirty:
         raise CytolineError(
             "the work tree has changes that no commit holds: nobody could repeat this decision",
-            "commit or undo them (`git status`); only approvals, metrics and reports may be ahead of the commit",
+            "commit or undo them (`git status`); only metrics and reports may be ahead of the commit",
+        )
+    if changed := _uncommitted(Revision.at(state.commit, top)):
+        raise CytolineError(
+            f"{changed[0]} is not what the commit holds: a rule or an approval that is in no commit leaves no trace",
+            "commit it, so that it can be seen who changed what (`git status approvals`)",
         )
     return state.commit
+
+
+def _uncommitted(commit: Revision) -> list[str]:
+    """What approvals rest on and the commit does not hold in this form: policy, keys, the log itself."""
+    now = Revision.work_tree(commit.top)
+    keys = [f"{KEYS}/{path.name}" for path in sorted((commit.top / KEYS).glob("*"))]
+    names = {POLICY, APPROVALS.as_posix(), *keys, *commit.files(KEYS)}
+    return sorted(name for name in names if commit.read(name) != now.read(name))
 
 
 def _believed_champion(registry: Registry, candidate: Version) -> Promotion | None:

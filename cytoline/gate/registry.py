@@ -40,6 +40,12 @@ class Version:
         return f"{self.model}/{self.number}"
 
 
+def _is_sqlite(path: Path) -> bool:
+    """By the first bytes (sqlite.org/fileformat2.html, section 1.3)."""
+    with path.open("rb") as handle:
+        return handle.read(16) == b"SQLite format 3\0"
+
+
 class Registry:
     """The store that ``MLFLOW_TRACKING_URI`` names, or ``mlflow.db`` at the top of the repository."""
 
@@ -51,6 +57,9 @@ class Registry:
             raise CytolineError(
                 f"there is no MLflow store ({STORE}) here", "run from the top of the repository, after `dvc repro`"
             )
+        if not uri and not _is_sqlite(store):
+            # MLflow would try for minutes.
+            raise CytolineError(f"{STORE} is no SQLite database", "restore it from a backup, or train again")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         import mlflow
 

@@ -178,6 +178,21 @@ def refused(place: Place, *words: str) -> str:
     return done.exception.cause
 
 
+@pytest.mark.parametrize("name", ["policy.yaml", "approvals.jsonl", "keys/eve.pem"])
+def test_rules_and_approvals_that_are_in_no_commit_move_nothing(place: Place, name: str) -> None:
+    """Else a loosened policy could promote and be undone without a trace."""
+    path = Path("approvals") / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("loosened\n")
+    assert "in no commit" in refused(place, f"{NAME}/1")
+    assert place.alias() is None
+
+
+def test_a_store_that_is_no_database_is_named_at_once(place: Place) -> None:
+    Path("mlflow.db").write_text("garbage")
+    assert "no SQLite database" in refused(place, f"{NAME}/1")
+
+
 def test_what_git_does_not_know_is_refused(place: Place) -> None:
     assert "dvc.lock" in refused(place, NAME)  # the candidate is version 4
     assert "names no version" in refused(place, f"{NAME}/1@candidate")
