@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cytoline.audit.finding import APPROVALS, DECISIONS, SEALS, Report
+from cytoline.audit.finding import APPROVALS, DECISIONS, PROMOTIONS, SEALS, Report
 from cytoline.audit.locate import differs_from
 from cytoline.audit.repository import blob_id, blobs, filtered_id, tree
 from cytoline.audit.revision import Cache, Item, LockedStage, Revision
@@ -17,7 +17,7 @@ from cytoline.deid.review.chain import GENESIS
 from cytoline.errors import CytolineError
 
 LOCK = "dvc.lock"
-GROWING = (APPROVALS, SEALS, DECISIONS)
+GROWING = (APPROVALS, SEALS, DECISIONS, PROMOTIONS)
 """Chains: what was committed must stand unchanged at the beginning; more may follow."""
 _FIXED = (LOCK, "dvc.yaml", "params.yaml", "requirements.lock", ".dvc/config")
 _BELOW = ("metrics/", "approvals/", "data/review/")

@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from benchmarks.audit.small_project import MODEL, commit
 from benchmarks.audit.tampering import KINDS, changed_byte, measure_tampering
 from cytoline.audit import leaves
 from cytoline.audit.approvals import APPROVALS
-from cytoline.audit.finding import DECISIONS, SEALS, Finding
+from cytoline.audit.finding import DECISIONS, PROMOTIONS, SEALS, Finding
 from cytoline.audit.seal import make_seal
 from cytoline.audit.seals import read_seals
 from cytoline.audit.signing import PRIVATE, PROJECT, PUBLIC, make_key
@@ -27,6 +28,7 @@ from cytoline.audit.verify import plain
 from cytoline.cli import app
 from cytoline.deid.review.chain import chained
 from cytoline.errors import CytolineError
+from cytoline.gate.promotions import Promotion, append
 
 WEIGHTS = f"{MODEL}/weights.safetensors"
 
@@ -184,7 +186,60 @@ def test_a_log_may_grow(project: Path) -> None:
     assert named(project) == [("log", DECISIONS, "line 9")]
 
 
-SEAL_HARM = {
+def promote(project: Path, version: int) -> None:
+    """A line of the log of champions, committed."""
+    none = dict.fromkeys(("previous", "baseline", "rules", "gate", "approvals"))
+    words = {"action": "promote", "model": "m", "digest": "0" * 32, "commit": "0" * 40, "time": "2026-03-01T10:00:00Z"}
+    append(Promotion.model_validate({**none, **words, "version": version}), project)
+    commit(project, f"promoted {version}")
+
+
+PROMOTION_HARM: dict[str, tuple[Callable[[str], str], str]] = {
+    "no json": (lambda _: "not json at all\n", "line 1"),
+    "another version": (lambda text: text.replace('"version":1', '"version":7', 1), "line 1 or 2"),
+    "half a line": (lambda text: text[:-20], "line 3"),
+    "another field": (lambda text: text.replace('"model":"m"', '"model":"m","x":1', 1), "line 1"),
+}
+
+
+@pytest.mark.parametrize("harm", PROMOTION_HARM)
+def test_promotions_that_were_changed_and_committed_are_named(harm: str, project: Path) -> None:
+    for version in (1, 2, 3):
+        promote(project, version)
+    assert broken(project) == []
+    change_text, place = PROMOTION_HARM[harm]
+    (project / PROMOTIONS).write_text(change_text((project / PROMOTIONS).read_text()))
+    commit(project, "changed")
+    assert named(project) == [("approval", PROMOTIONS, place)]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_promotions_that_were_rewritten_do_not_fit_their_seal(
+    older: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole chain that fits in itself.  Seals made before promotions were sealed still hold, by their commit."""
+    promote(project, 1)
+    promote(project, 2)
+    now = leaves.git_tree
+    with monkeypatch.context() as then:
+        if older:
+            then.setattr(leaves, "git_tree", lambda path: "" if path == PROMOTIONS else now(path))
+        make_seal(project)
+    commit(project, "sealed")
+    leaf = f'"path":"{PROMOTIONS}"'
+    assert any(leaf in one.read_text() for one in (project / leaves.FOLDER).iterdir()) is not older
+    for _ in range(2):
+        assert (broken(project), verify_project(project).notes) == ([], [])
+        shutil.rmtree(project / leaves.FOLDER)  # made anew, with the same roots
+    promote(project, 3)
+    assert broken(project) == []
+    (project / PROMOTIONS).unlink()
+    promote(project, 1)
+    (only,) = broken(project)
+    assert (only.file, only.what) == (PROMOTIONS, "does not begin with what seal/0002 covers")
+
+
+SEAL_HARM: dict[str, Callable[[Path], object]] = {
     "no line": lambda project: (project / SEALS).write_text(""),
     "no file": lambda project: (project / SEALS).unlink(),
     "no tag": lambda project: git(project, "tag", "-d", "seal/0001"),
