@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cytoline.audit.finding import APPROVALS, DECISIONS, PROMOTIONS, SEALS, Report
+from cytoline.audit.links import link_in
 from cytoline.audit.locate import differs_from
 from cytoline.audit.repository import blob_id, blobs, filtered_id, tree
 from cytoline.audit.revision import Cache, Item, LockedStage, Revision
@@ -91,7 +92,7 @@ def _note_new(records: Records, top: Path, report: Report) -> None:
 def _read(top: Path, path: str) -> bytes | None:
     file = top / path
     try:
-        return None if file.is_symlink() or not file.is_file() or file.stat().st_size > _LARGEST else file.read_bytes()
+        return None if link_in(top, path) or not file.is_file() or file.stat().st_size > _LARGEST else file.read_bytes()
     except OSError:
         return None
 

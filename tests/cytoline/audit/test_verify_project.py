@@ -143,6 +143,17 @@ def test_data_that_came_or_went_is_named(project: Path) -> None:
     assert "is no plain file" in [one.what for one in broken(project) if one.file == image]
 
 
+@pytest.mark.parametrize("moved", ["data/clean", "data", "models", "data/clean/images", "metrics", "approvals"])
+def test_a_link_that_stands_for_a_folder_is_named(moved: str, project: Path, tmp_path: Path) -> None:
+    """What lies behind it is the very same content, today."""
+    (project / moved).rename(tmp_path / "elsewhere")
+    (project / moved).symlink_to(tmp_path / "elsewhere")
+    found = broken(project)
+    assert found
+    assert {one.file.split("/")[0] for one in found} == {moved.split("/")[0]}
+    assert all("link" in one.what or "plain" in one.what for one in found)
+
+
 def test_data_that_is_elsewhere_is_no_fault_unless_all_is_wanted(project: Path) -> None:
     shutil.rmtree(project / "data/clean")
     report = verify_project(project)
