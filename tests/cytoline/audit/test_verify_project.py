@@ -150,7 +150,7 @@ def test_a_link_that_stands_for_a_folder_is_named(moved: str, project: Path, tmp
     (project / moved).symlink_to(tmp_path / "elsewhere")
     found = broken(project)
     assert found
-    assert {one.file.split("/")[0] for one in found} == {moved.split("/")[0]}
+    assert {one.file.split("/")[0] for one in found} == {moved.partition("/")[0]}
     assert all("link" in one.what or "plain" in one.what for one in found)
 
 
@@ -260,6 +260,7 @@ SEAL_HARM: dict[str, Callable[[Path], object]] = {
     "a light tag": lambda project: git(project, "tag", "-f", "seal/0001"),
     "a tag too many": lambda project: git(project, "tag", "-a", "-m", "x", "seal/0002"),
     "another key": lambda project: other_key(project),
+    "no line, tag or file": lambda project: unsealed(project),
     "a forged line": lambda project: forged_line(project),
 }
 
@@ -269,6 +270,13 @@ def other_key(project: Path) -> None:
         (project / where / f"{PROJECT}.pem").unlink()
     make_key(project / PRIVATE / f"{PROJECT}.pem", project / PUBLIC / f"{PROJECT}.pem")
     commit(project, "another key")
+
+
+def unsealed(project: Path) -> None:
+    """As if nothing had ever been sealed; only the history knows better."""
+    git(project, "tag", "-d", "seal/0001")
+    (project / SEALS).unlink()
+    commit(project, "no seals")
 
 
 def forged_line(project: Path) -> None:
@@ -303,6 +311,29 @@ def test_another_key_than_the_trusted_one_is_found(project: Path, tmp_path: Path
     make_key(tmp_path / "a.pem", tmp_path / "a.pub")
     assert [one.file for one in verify_project(project, tmp_path / "a.pub").findings] == [SEALS]
     assert verify_project(project, project / PUBLIC / f"{PROJECT}.pem").passed
+
+
+def test_the_last_seal_and_its_tag_cannot_be_taken_away(project: Path) -> None:
+    (project / "params.yaml").write_text("images: 12\nseed: 0\nnote: 1\n")
+    commit(project, "note")
+    make_seal(project)
+    commit(project, "sealed again")
+    git(project, "tag", "-d", "seal/0002")
+    (project / SEALS).write_text((project / SEALS).read_text().splitlines(keepends=True)[0])
+    commit(project, "one seal less")
+    assert named(project) == [("seal", SEALS, "line 2")]
+
+
+def test_who_trusts_a_key_wants_a_seal(project: Path) -> None:
+    """Also where no history tells of one."""
+    key = project / PUBLIC / f"{PROJECT}.pem"
+    unsealed(project)
+    git(project, "checkout", "-q", "--orphan", "new")
+    commit(project, "as if nothing had been")
+    assert verify_project(project).notes == ["nothing was sealed yet: `cytoline audit seal`"]
+    report = verify_project(project, key)
+    assert [one.what for one in report.findings] == ["no seal is here that the key you trust could have signed"]
+    assert report.notes == []
 
 
 def test_lists_are_a_cache_that_nobody_can_forge(project: Path) -> None:
