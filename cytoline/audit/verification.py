@@ -17,6 +17,7 @@ from cytoline.audit.approvals import approval_faults, read_approvals
 from cytoline.audit.finding import APPROVALS, DECISIONS, PROMOTIONS, SEALS, Report, kind_of
 from cytoline.audit.inventory import Inventory, Stocktaking, check_tables, listing_of
 from cytoline.audit.locate import differs_from
+from cytoline.audit.own_code import note_own_code
 from cytoline.audit.policy import POLICY, parse_policy
 from cytoline.audit.records import Records, check_logs, check_records, read_records, recorded
 from cytoline.audit.repository import head, tree
@@ -56,6 +57,7 @@ def examine(top: Path, trusted: Path | None = None, both: bool = False) -> Exami
     report = Report(records.commit)
     stages, items = recorded(top, records, report)
     check_records(records, stages, top, report)
+    note_own_code(records.tree, top, report)
     sealed = check_seals(top, report, trusted)
     known, listed, parts = (sealed.known, sealed.listed, sealed.parts) if sealed else ({}, {}, {})
     both = both or (sealed is not None and not sealed.complete)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import cytoline
 from benchmarks.audit.small_project import MODEL, commit
 from benchmarks.audit.tampering import KINDS, changed_byte, measure_tampering
 from cytoline.audit import leaves
@@ -121,6 +122,24 @@ def test_linked_files_are_read_once(project: Path) -> None:
     after = verify_project(project)
     assert after.passed
     assert after.files < before.files * 0.7
+
+
+def test_changed_code_of_the_gate_and_of_this_verification_is_noted(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(Path(cytoline.__file__).parent / "gate", project / "cytoline/gate")
+    commit(project, "with its own code")
+    installed = "the cytoline that verifies now is not the one of the commit: "
+    assert all(note.startswith(installed) for note in verify_project(project).notes), "others are installed, none here"
+    monkeypatch.setattr(cytoline, "__file__", str(project / "cytoline/__init__.py"))
+    assert verify_project(project).notes == []
+    with (project / "cytoline/gate/judge.py").open("a") as code:
+        code.write("# all is well\n")
+    (project / "cytoline/gate/sneaky.py").write_text("")
+    (project / "cytoline/gate/noise.py").unlink()
+    report = verify_project(project)
+    names = ", ".join(f"cytoline/gate/{name}.py" for name in ("judge", "noise", "sneaky"))
+    assert (report.passed, report.notes) == (True, [f"cytoline's own code is not what the commit holds: {names}"])
 
 
 def test_entries_of_the_lock_are_named_by_their_stage(project: Path) -> None:
