@@ -25,6 +25,7 @@ KINDS: tuple[Kind, ...] = (
 )
 APPROVALS = "approvals/approvals.jsonl"
 SEALS = "approvals/seals.jsonl"
+PROMOTIONS = "approvals/promotions.jsonl"
 DECISIONS = "data/review/decisions.jsonl"
 INCOMING = "data/incoming"
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".svs", ".ndpi")

@@ -16,6 +16,7 @@ from typing import Any
 from cytoline.audit.covers import listing_digest
 from cytoline.audit.finding import INCOMING, Report
 from cytoline.audit.hashing import Digest, Want, hash_files
+from cytoline.audit.links import link_in
 from cytoline.audit.locate import differs_from, differs_from_hashes
 from cytoline.audit.revision import FOLDER, Cache, Item
 from cytoline.errors import CytolineError
@@ -110,6 +111,12 @@ class Stocktaking:
     def _plan(self, item: Item) -> None:
         target = self.top / item.path
         self.found.outs[item.path] = item.md5
+        # One file may be a link into DVC's cache (`cache.type symlink`): `hash_files` looks where it leads.
+        if link := link_in(
+            self.top, item.path if item.md5.endswith(FOLDER) else PurePosixPath(item.path).parent.as_posix()
+        ):
+            self.report.add(item.path, "is no plain folder: a link leads elsewhere", link)
+            return
         if not target.exists() and not target.is_symlink():
             self.report.absent.append(item.path)
         if not item.md5.endswith(FOLDER):
@@ -134,7 +141,8 @@ class Stocktaking:
                 self._wanted[target / name] = self._want(md5, named is not None and name.startswith(named))
         for name in present.keys() - listing.keys():
             shown, place = self._masked(f"{item.path}/{name}", item.path)
-            self.report.add(shown, "is not in the listing of dvc.lock", place)
+            what = "is no plain file or folder" if present[name].is_symlink() else "is not in the listing of dvc.lock"
+            self.report.add(shown, what, place)
 
     def _want(self, md5: str, sha256: bool) -> Want:
         return Want(sha256=True) if md5 in self.known else Want(md5=True, sha256=sha256 or self.both)

@@ -15,7 +15,7 @@ from typing import Any
 
 from cytoline import atomic
 from cytoline.audit import merkle
-from cytoline.audit.finding import APPROVALS, DECISIONS, INCOMING, kind_of
+from cytoline.audit.finding import APPROVALS, DECISIONS, INCOMING, PROMOTIONS, kind_of
 from cytoline.audit.inventory import Held
 from cytoline.audit.locate import part_hashes
 from cytoline.manifest import json_line
@@ -58,7 +58,7 @@ def build(content: Content) -> dict[str, list[bytes]] | None:
 
 def git_tree(path: str) -> str:
     """Which tree a file that git tracks belongs to; empty for none."""
-    if path in (APPROVALS, DECISIONS):
+    if path in (APPROVALS, DECISIONS, PROMOTIONS):
         return "logs"
     if path.startswith("metrics/"):
         return "metrics"

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cytoline.audit.finding import APPROVALS, DECISIONS, SEALS, Report
+from cytoline.audit.finding import APPROVALS, DECISIONS, PROMOTIONS, SEALS, Report
+from cytoline.audit.links import link_in
 from cytoline.audit.locate import differs_from
 from cytoline.audit.repository import blob_id, blobs, filtered_id, tree
 from cytoline.audit.revision import Cache, Item, LockedStage, Revision
@@ -17,7 +18,7 @@ from cytoline.deid.review.chain import GENESIS
 from cytoline.errors import CytolineError
 
 LOCK = "dvc.lock"
-GROWING = (APPROVALS, SEALS, DECISIONS)
+GROWING = (APPROVALS, SEALS, DECISIONS, PROMOTIONS)
 """Chains: what was committed must stand unchanged at the beginning; more may follow."""
 _FIXED = (LOCK, "dvc.yaml", "params.yaml", "requirements.lock", ".dvc/config")
 _BELOW = ("metrics/", "approvals/", "data/review/")
@@ -91,7 +92,7 @@ def _note_new(records: Records, top: Path, report: Report) -> None:
 def _read(top: Path, path: str) -> bytes | None:
     file = top / path
     try:
-        return None if file.is_symlink() or not file.is_file() or file.stat().st_size > _LARGEST else file.read_bytes()
+        return None if link_in(top, path) or not file.is_file() or file.stat().st_size > _LARGEST else file.read_bytes()
     except OSError:
         return None
 

@@ -74,6 +74,14 @@ def blobs(top: Path, names: Sequence[str]) -> list[bytes | None]:
     return found
 
 
+def versions_of(top: Path, path: str) -> list[str]:
+    """The ids of every content that ``path`` had in the history of the commit that is checked out, newest first."""
+    words = ("log", "--full-history", "-m", "--format=", "--raw", "--no-abbrev", "--no-renames", "-z", "HEAD")
+    rows = (git(top, *words, "--", path) or b"").decode(errors="replace").split("\0")
+    found = (row.strip("\n").split(" ") for row in rows if ":" in row)
+    return list(dict.fromkeys(words[3] for words in found if len(words) > 3 and words[3].strip("0")))
+
+
 def blob_id(content: bytes, like: str) -> str:
     """The id git would give this content, in the kind of hash (SHA-1 or SHA-256) of the id ``like``."""
     hashed = hashlib.new(_PLACES.get(len(like), "sha1"), b"blob %d\0" % len(content), usedforsecurity=False)

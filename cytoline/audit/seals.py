@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cytoline.audit import leaves
 from cytoline.audit.finding import SEALS, Report
 from cytoline.audit.policy import Hex
-from cytoline.audit.repository import blobs, commits_held, tags, tree
+from cytoline.audit.repository import blobs, commits_held, tags, tree, versions_of
 from cytoline.audit.signed import Signed, Time, links_of, signature_faults
 from cytoline.audit.signing import PROJECT, PUBLIC, key_id
 from cytoline.deid.review.chain import unchained
@@ -109,8 +109,11 @@ def check_seals(top: Path, report: Report, trusted: Path | None) -> Sealed | Non
         seals = []
     else:
         _check_chain(seals, anchors, top, report)
+        _check_history(len(seals), top, report)
     report.seals = len(seals)
     if not seals:
+        if trusted is not None and len(report.findings) == before:
+            report.add(SEALS, "no seal is here that the key you trust could have signed")
         if not anchors and len(report.findings) == before:
             report.notes.append("nothing was sealed yet: `cytoline audit seal`")
         return None
@@ -144,6 +147,18 @@ def _check_chain(seals: Sequence[Seal], anchors: Mapping[str, Any], top: Path, r
             report.add(SEALS, f"is not the line that the tag {seal.tag} anchors", place)
     for name in sorted(anchors.keys() - {seal.tag for seal in seals}):
         report.add(SEALS, f"lacks the line that the tag {name} anchors", f"line {len(seals) + 1}")
+
+
+def _check_history(count: int, top: Path, report: Report) -> None:
+    """A chain only grows: whoever took lines and their tags away has left them in the history."""
+    if report.names(SEALS):
+        return
+    content = (top / SEALS).read_bytes() if count else b""
+    for old in blobs(top, versions_of(top, SEALS)):
+        if old is not None and not content.startswith(old):
+            lines = old.count(b"\n")
+            report.add(SEALS, "an earlier commit holds seals that are not here", f"line {min(count, lines) + 1}")
+            return
 
 
 def sealed_git(top: Path, seal: Seal) -> dict[str, bytes]:

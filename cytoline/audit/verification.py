@@ -14,9 +14,10 @@ from pathlib import Path
 
 from cytoline.audit import leaves
 from cytoline.audit.approvals import approval_faults, read_approvals
-from cytoline.audit.finding import APPROVALS, DECISIONS, SEALS, Report, kind_of
+from cytoline.audit.finding import APPROVALS, DECISIONS, PROMOTIONS, SEALS, Report, kind_of
 from cytoline.audit.inventory import Inventory, Stocktaking, check_tables, listing_of
 from cytoline.audit.locate import differs_from
+from cytoline.audit.own_code import note_own_code
 from cytoline.audit.policy import POLICY, parse_policy
 from cytoline.audit.records import Records, check_logs, check_records, read_records, recorded
 from cytoline.audit.repository import head, tree
@@ -24,6 +25,7 @@ from cytoline.audit.revision import FOLDER, Cache, Item, Revision
 from cytoline.audit.seals import Sealed, check_seals, sealed_git
 from cytoline.audit.signing import PUBLIC, key_id
 from cytoline.errors import CytolineError
+from cytoline.gate.promotions import read_promotions
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def examine(top: Path, trusted: Path | None = None, both: bool = False) -> Exami
     report = Report(records.commit)
     stages, items = recorded(top, records, report)
     check_records(records, stages, top, report)
+    note_own_code(records.tree, top, report)
     sealed = check_seals(top, report, trusted)
     known, listed, parts = (sealed.known, sealed.listed, sealed.parts) if sealed else ({}, {}, {})
     both = both or (sealed is not None and not sealed.complete)
@@ -63,6 +66,7 @@ def examine(top: Path, trusted: Path | None = None, both: bool = False) -> Exami
     logs = {path: (top / path).read_bytes() for path in stock.good if kind_of(path) == "log"}
     check_logs(logs | {path: records.content[path] for path in (DECISIONS,) if path in records.content}, report)
     _check_approvals(records, top, report)
+    _check_promotions(top, report)
     if sealed is not None:
         _check_sealed(sealed, records, stock, top, report)
     return Examination(report, records, items, stock)
@@ -123,6 +127,17 @@ def _check_approvals(records: Records, top: Path, report: Report) -> None:
             report.add(APPROVALS, fault, f"line {line}")
 
 
+def _check_promotions(top: Path, report: Report) -> None:
+    """Who was champion when: each line is a promotion and fits the one before it."""
+    try:
+        read_promotions(top)
+    except CytolineError as error:
+        if not report.names(PROMOTIONS):
+            _, _, place = error.cause.partition(": ")
+            place = place.removesuffix(" is not what was written")
+            report.add(PROMOTIONS, "is not what was written" if place else error.cause, place)
+
+
 def _check_sealed(sealed: Sealed, records: Records, stock: Inventory, top: Path, report: Report) -> None:
     seal = sealed.seal
     git = sealed_git(top, seal)
@@ -134,7 +149,7 @@ def _check_sealed(sealed: Sealed, records: Records, stock: Inventory, top: Path,
             path = leaf["path"]
             if leaves.git_tree(path) and "place" not in leaf and _sha256(git.get(path)) != leaf["sha256"]:
                 report.add(path, f"git's commit {seal.commit[:12]} holds another content than {seal.tag} covers")
-    for path in (APPROVALS, DECISIONS):
+    for path in (APPROVALS, DECISIONS, PROMOTIONS):
         content = records.content.get(path, b"")
         if path in git and not content.startswith(git[path]) and not report.names(path):
             report.add(path, f"does not begin with what {seal.tag} covers", differs_from(path, content, git[path]))
@@ -160,6 +175,10 @@ def _rebuild(sealed: Sealed, git: Mapping[str, bytes], stock: Inventory, top: Pa
         hidden = {item.path: item.md5 for item in items if item.path in seal.absent}
         files = {path: md5 for path, md5 in files.items() if not _below(path, hidden)}
         made = leaves.build(leaves.Content(files, git, stock.held, hidden))
+        if made is not None and (logs := seal.trees.get("logs")) and leaves.roots(made)["logs"] != logs.root:
+            # Seals made before promotions were sealed hold no leaf of theirs; the root says which kind this one is.
+            older = {path: content for path, content in git.items() if path != PROMOTIONS}
+            made = leaves.build(leaves.Content(files, older, stock.held, hidden))
     if made is None:
         gone = ", ".join(sorted({*partial, *(absent.keys() - set(seal.absent))}))
         report.notes.append(f"the roots of {seal.tag} cannot be recomputed here, parts are missing: {gone}")

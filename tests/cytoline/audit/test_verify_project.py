@@ -9,16 +9,18 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import cytoline
 from benchmarks.audit.small_project import MODEL, commit
 from benchmarks.audit.tampering import KINDS, changed_byte, measure_tampering
 from cytoline.audit import leaves
 from cytoline.audit.approvals import APPROVALS
-from cytoline.audit.finding import DECISIONS, SEALS, Finding
+from cytoline.audit.finding import DECISIONS, PROMOTIONS, SEALS, Finding
 from cytoline.audit.seal import make_seal
 from cytoline.audit.seals import read_seals
 from cytoline.audit.signing import PRIVATE, PROJECT, PUBLIC, make_key
@@ -27,6 +29,7 @@ from cytoline.audit.verify import plain
 from cytoline.cli import app
 from cytoline.deid.review.chain import chained
 from cytoline.errors import CytolineError
+from cytoline.gate.promotions import Promotion, append
 
 WEIGHTS = f"{MODEL}/weights.safetensors"
 
@@ -121,6 +124,24 @@ def test_linked_files_are_read_once(project: Path) -> None:
     assert after.files < before.files * 0.7
 
 
+def test_changed_code_of_the_gate_and_of_this_verification_is_noted(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(Path(cytoline.__file__).parent / "gate", project / "cytoline/gate")
+    commit(project, "with its own code")
+    installed = "the cytoline that verifies now is not the one of the commit: "
+    assert all(note.startswith(installed) for note in verify_project(project).notes), "others are installed, none here"
+    monkeypatch.setattr(cytoline, "__file__", str(project / "cytoline/__init__.py"))
+    assert verify_project(project).notes == []
+    with (project / "cytoline/gate/judge.py").open("a") as code:
+        code.write("# all is well\n")
+    (project / "cytoline/gate/sneaky.py").write_text("")
+    (project / "cytoline/gate/noise.py").unlink()
+    report = verify_project(project)
+    names = ", ".join(f"cytoline/gate/{name}.py" for name in ("judge", "noise", "sneaky"))
+    assert (report.passed, report.notes) == (True, [f"cytoline's own code is not what the commit holds: {names}"])
+
+
 def test_entries_of_the_lock_are_named_by_their_stage(project: Path) -> None:
     lock = (project / "dvc.lock").read_text()
     start = lock.index("- path: data/split\n", lock.index("  split:\n"))
@@ -139,6 +160,17 @@ def test_data_that_came_or_went_is_named(project: Path) -> None:
     ]
     (project / image).symlink_to("/etc/hostname")
     assert "is no plain file" in [one.what for one in broken(project) if one.file == image]
+
+
+@pytest.mark.parametrize("moved", ["data/clean", "data", "models", "data/clean/images", "metrics", "approvals"])
+def test_a_link_that_stands_for_a_folder_is_named(moved: str, project: Path, tmp_path: Path) -> None:
+    """What lies behind it is the very same content, today."""
+    (project / moved).rename(tmp_path / "elsewhere")
+    (project / moved).symlink_to(tmp_path / "elsewhere")
+    found = broken(project)
+    assert found
+    assert {one.file.split("/")[0] for one in found} == {moved.partition("/")[0]}
+    assert all("link" in one.what or "plain" in one.what for one in found)
 
 
 def test_data_that_is_elsewhere_is_no_fault_unless_all_is_wanted(project: Path) -> None:
@@ -184,7 +216,60 @@ def test_a_log_may_grow(project: Path) -> None:
     assert named(project) == [("log", DECISIONS, "line 9")]
 
 
-SEAL_HARM = {
+def promote(project: Path, version: int) -> None:
+    """A line of the log of champions, committed."""
+    none = dict.fromkeys(("previous", "baseline", "rules", "gate", "approvals"))
+    words = {"action": "promote", "model": "m", "digest": "0" * 32, "commit": "0" * 40, "time": "2026-03-01T10:00:00Z"}
+    append(Promotion.model_validate({**none, **words, "version": version}), project)
+    commit(project, f"promoted {version}")
+
+
+PROMOTION_HARM: dict[str, tuple[Callable[[str], str], str]] = {
+    "no json": (lambda _: "not json at all\n", "line 1"),
+    "another version": (lambda text: text.replace('"version":1', '"version":7', 1), "line 1 or 2"),
+    "half a line": (lambda text: text[:-20], "line 3"),
+    "another field": (lambda text: text.replace('"model":"m"', '"model":"m","x":1', 1), "line 1"),
+}
+
+
+@pytest.mark.parametrize("harm", PROMOTION_HARM)
+def test_promotions_that_were_changed_and_committed_are_named(harm: str, project: Path) -> None:
+    for version in (1, 2, 3):
+        promote(project, version)
+    assert broken(project) == []
+    change_text, place = PROMOTION_HARM[harm]
+    (project / PROMOTIONS).write_text(change_text((project / PROMOTIONS).read_text()))
+    commit(project, "changed")
+    assert named(project) == [("approval", PROMOTIONS, place)]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_promotions_that_were_rewritten_do_not_fit_their_seal(
+    older: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole chain that fits in itself.  Seals made before promotions were sealed still hold, by their commit."""
+    promote(project, 1)
+    promote(project, 2)
+    now = leaves.git_tree
+    with monkeypatch.context() as then:
+        if older:
+            then.setattr(leaves, "git_tree", lambda path: "" if path == PROMOTIONS else now(path))
+        make_seal(project)
+    commit(project, "sealed")
+    leaf = f'"path":"{PROMOTIONS}"'
+    assert any(leaf in one.read_text() for one in (project / leaves.FOLDER).iterdir()) is not older
+    for _ in range(2):
+        assert (broken(project), verify_project(project).notes) == ([], [])
+        shutil.rmtree(project / leaves.FOLDER)  # made anew, with the same roots
+    promote(project, 3)
+    assert broken(project) == []
+    (project / PROMOTIONS).unlink()
+    promote(project, 1)
+    (only,) = broken(project)
+    assert (only.file, only.what) == (PROMOTIONS, "does not begin with what seal/0002 covers")
+
+
+SEAL_HARM: dict[str, Callable[[Path], object]] = {
     "no line": lambda project: (project / SEALS).write_text(""),
     "no file": lambda project: (project / SEALS).unlink(),
     "no tag": lambda project: git(project, "tag", "-d", "seal/0001"),
@@ -194,6 +279,7 @@ SEAL_HARM = {
     "a light tag": lambda project: git(project, "tag", "-f", "seal/0001"),
     "a tag too many": lambda project: git(project, "tag", "-a", "-m", "x", "seal/0002"),
     "another key": lambda project: other_key(project),
+    "no line, tag or file": lambda project: unsealed(project),
     "a forged line": lambda project: forged_line(project),
 }
 
@@ -203,6 +289,13 @@ def other_key(project: Path) -> None:
         (project / where / f"{PROJECT}.pem").unlink()
     make_key(project / PRIVATE / f"{PROJECT}.pem", project / PUBLIC / f"{PROJECT}.pem")
     commit(project, "another key")
+
+
+def unsealed(project: Path) -> None:
+    """As if nothing had ever been sealed; only the history knows better."""
+    git(project, "tag", "-d", "seal/0001")
+    (project / SEALS).unlink()
+    commit(project, "no seals")
 
 
 def forged_line(project: Path) -> None:
@@ -237,6 +330,29 @@ def test_another_key_than_the_trusted_one_is_found(project: Path, tmp_path: Path
     make_key(tmp_path / "a.pem", tmp_path / "a.pub")
     assert [one.file for one in verify_project(project, tmp_path / "a.pub").findings] == [SEALS]
     assert verify_project(project, project / PUBLIC / f"{PROJECT}.pem").passed
+
+
+def test_the_last_seal_and_its_tag_cannot_be_taken_away(project: Path) -> None:
+    (project / "params.yaml").write_text("images: 12\nseed: 0\nnote: 1\n")
+    commit(project, "note")
+    make_seal(project)
+    commit(project, "sealed again")
+    git(project, "tag", "-d", "seal/0002")
+    (project / SEALS).write_text((project / SEALS).read_text().splitlines(keepends=True)[0])
+    commit(project, "one seal less")
+    assert named(project) == [("seal", SEALS, "line 2")]
+
+
+def test_who_trusts_a_key_wants_a_seal(project: Path) -> None:
+    """Also where no history tells of one."""
+    key = project / PUBLIC / f"{PROJECT}.pem"
+    unsealed(project)
+    git(project, "checkout", "-q", "--orphan", "new")
+    commit(project, "as if nothing had been")
+    assert verify_project(project).notes == ["nothing was sealed yet: `cytoline audit seal`"]
+    report = verify_project(project, key)
+    assert [one.what for one in report.findings] == ["no seal is here that the key you trust could have signed"]
+    assert report.notes == []
 
 
 def test_lists_are_a_cache_that_nobody_can_forge(project: Path) -> None:
