@@ -29,7 +29,8 @@ _LARGEST_LISTING = 1 << 29
 _LARGEST_LOOK = 1 << 30
 _MOST_PLACES = 50
 """Findings whose place is looked for; of the rest only the file is named."""
-_SKIPPED = ("__pycache__",)
+_GIT = ".gitignore"
+"""May lie beside figures that git keeps; no stage made it."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,12 @@ class Stocktaking:
         if listing is None:
             self._folders[item.path] = item
             for name, path in present.items():
+                if path.name == _GIT:
+                    continue
+                if _byte_code(name):
+                    shown, place = self._masked(f"{item.path}/{name}", item.path)
+                    self.report.add(shown, "is byte code, which DVC does not keep", place)
+                    continue
                 self._wanted[path] = Want(True, self.both or (named is not None and name.startswith(named)))
             return
         for name, md5 in listing.items():
@@ -161,16 +168,13 @@ class Stocktaking:
         return listing
 
     def _walk(self, folder: Path) -> dict[str, Path]:
-        """Every file below a folder; links are not followed."""
+        """Every file below a folder, byte code too (DVC passes over it, Python does not); links are not followed."""
         if not folder.is_dir():
             return {}
         return {
             path.relative_to(folder).as_posix(): path
             for path in folder.rglob("*")
             if (path.is_symlink() or not path.is_dir())
-            and path.name != ".gitignore"
-            and not path.name.endswith(".pyc")
-            and not set(_SKIPPED) & set(path.parts)
         }
 
     def _plan_cache(self) -> dict[Path, str]:
@@ -299,6 +303,11 @@ def _check_card(path: str, folder: str, stock: Inventory, top: Path, report: Rep
             report.add(path, f"names {name}, which the model does not hold")
         elif file in stock.good and stock.actual[file].sha256 != sha256:
             report.add(path, f"says another SHA-256 than {name} has")
+
+
+def _byte_code(name: str) -> bool:
+    """What ``.dvcignore`` names, so that it is in no listing."""
+    return name.endswith(".pyc") or "__pycache__" in PurePosixPath(name).parts
 
 
 def _plain(name: str) -> bool:

@@ -162,6 +162,21 @@ def test_data_that_came_or_went_is_named(project: Path) -> None:
     assert "is no plain file" in [one.what for one in broken(project) if one.file == image]
 
 
+EXTRA = ["data/clean/__pycache__/x.png", "data/clean/images/evil.pyc", "metrics/plots/a.pyc", f"{MODEL}/.gitignore"]
+
+
+@pytest.mark.parametrize("below", ["plain", "__pycache__"])
+def test_no_file_hides_in_an_out(below: str, project: Path, tmp_path: Path) -> None:
+    """Not as byte code, which DVC passes over, nor because the whole project lies below such a folder."""
+    (tmp_path / below).mkdir()
+    there = project.rename(tmp_path / below / "project")
+    extra = [*EXTRA, "data/clean/images/other.png"]
+    for name in extra:
+        (there / name).parent.mkdir(exist_ok=True)
+        (there / name).write_bytes(b"x")
+    assert {one.file for one in broken(there)} == set(extra)
+
+
 @pytest.mark.parametrize("moved", ["data/clean", "data", "models", "data/clean/images", "metrics", "approvals"])
 def test_a_link_that_stands_for_a_folder_is_named(moved: str, project: Path, tmp_path: Path) -> None:
     """What lies behind it is the very same content, today."""
