@@ -154,7 +154,7 @@ def _open(policy: Policy, good: Sequence[ApprovalState]) -> tuple[str, ...]:
     reasons = [f"{one.by} says {one.meaning} as {one.role}" for one in good if one.meaning in blocks]
     given = {(one.role, one.meaning) for one in good}
     reasons += [
-        f"no standing {need.meaning} by a {need.role}"
+        f"no {need.meaning} by the role {need.role} stands"
         for need in policy.promotion.needs
         if (need.role, need.meaning) not in given
     ]

@@ -15,6 +15,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAMED = re.compile(r"(?P<name>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>[0-9]+))")
 _AT = re.compile(r"(?P<revision>[^:]+):(?P<path>.+)")
 
+_FORMS = "give a path (models/classifier), REVISION:path, a sha256, name@alias or name/version"
+
 
 @dataclass(frozen=True)
 class Named:
@@ -33,6 +35,8 @@ def resolve(index: sqlite3.Connection, ref: str, top: Path = Path()) -> Named:
     """The model that ``ref`` names: ``models/classifier``, ``v1.2:models/classifier``, a sha256 of weights, a DVC hash
     of the folder, ``name@alias`` or ``name/version``.  Raises ``CytolineError`` where there is none.
     """
+    if not ref.strip():
+        raise CytolineError("no model is named: the reference is empty", _FORMS)
     if _SHA256.fullmatch(ref):
         return _one(index, "weights_sha256 = ?", (ref,), ref)
     if digest := _DIGEST.fullmatch(ref):
@@ -93,5 +97,5 @@ def _one(index: sqlite3.Connection, where: str, values: tuple[str, ...], ref: st
 def _unknown(ref: str) -> CytolineError:
     return CytolineError(
         f"no revision that git knows holds a model {ref!r}",
-        "give a path (models/classifier), REVISION:path, a sha256, name@alias or name/version",
+        _FORMS,
     )

@@ -55,7 +55,7 @@ def export(ref: str, folder: Path, key: Path | None, top: Path = Path(), step: S
         _validate(made)
         if key is not None:
             step("signature")
-            signature.sign(made, key)
+            signature.sign(made, key, str(release.name))
             if broken := verify(made, None):
                 raise CytolineError(f"{broken[0].file} {broken[0].what}", "export again; if it stays, report it")
         sizes = [info.st_size for _, info in layout.walk(made)]

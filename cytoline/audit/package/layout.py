@@ -71,13 +71,33 @@ def read_json(path: Path, largest: int = LARGEST_JSON) -> Any:
         raise _unreadable(path, "is missing") from None
     except RecursionError:
         raise _unreadable(path, "is nested too deeply") from None
-    except (ValueError, OSError) as error:
-        raise _unreadable(path, f"cannot be read ({type(error).__name__})") from None
+    except ValueError as error:
+        raise _unreadable(path, fault_of(error)) from None
+    except OSError as error:
+        raise _unreadable(path, f"cannot be read ({error.strerror})") from None
 
 
 def parse(content: bytes) -> Any:
     """Strict JSON: UTF-8, no key twice, no NaN.  Raises ``ValueError`` or ``RecursionError``."""
     return json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def fault_of(error: ValueError) -> str:
+    """What ``parse`` found wrong, in words that hold nothing of the content."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"is no UTF-8 text (byte {error.start + 1})"
+    if isinstance(error, json.JSONDecodeError):
+        return "is empty" if not error.doc else f"is no JSON (line {error.lineno}, column {error.colno})"
+    return str(error) if isinstance(error, _NotStrictError) else "is no JSON"
+
+
+def folders(folder: Path) -> Iterator[str]:
+    """Every folder below ``folder`` by its relative name; links are not followed."""
+    for here, names, _ in os.walk(folder):
+        names.sort()
+        yield from (
+            (Path(here) / name).relative_to(folder).as_posix() for name in names if not (Path(here) / name).is_symlink()
+        )
 
 
 def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -122,15 +142,19 @@ def index_of(folder: Path) -> Mapping[str, Mapping[str, Any]]:
     }
 
 
+class _NotStrictError(ValueError):
+    """JSON to Python, but not to the standard; the words are ours."""
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise _NotStrictError("holds a key twice")
     return found
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise _NotStrictError(f"holds {name}, which is no JSON")
 
 
 def _unreadable(path: Path, why: str) -> CytolineError:

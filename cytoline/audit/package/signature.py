@@ -12,12 +12,12 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cytoline import atomic
-from cytoline.audit.package.layout import PUBLIC_KEY, SIGNATURE
+from cytoline.audit.package.layout import PUBLIC_KEY, SIGNATURE, fault_of, parse
 from cytoline.errors import CytolineError
 
 DEFAULT_KEY = Path(".cytoline/keys/project.pem")
@@ -64,15 +64,18 @@ def key_id(path: Path) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
-def sign(folder: Path, key: Path) -> None:
-    """Write ``package.sig`` over every other file of ``folder``."""
+def sign(folder: Path, key: Path, name: str = "") -> None:
+    """Write ``package.sig`` over every other file of ``folder``.
+
+    ``name`` is what the signed statement is about: the model, not the folder that its package is being made in.
+    """
     from model_signing import signing
 
     private_key(key)  # says in our words what is wrong with it
     secret = os.environ.get(PASSPHRASE) if b"ENCRYPTED" in _read_key(key) else None
     start: Any = signing.Config  # its constructor has no types
     config = start().use_elliptic_key_signer(private_key=key, password=secret.encode() if secret else None)
-    config.set_hashing_config(_everything()).sign(folder, folder / SIGNATURE)
+    config.set_hashing_config(_named(_everything(), name or folder.name)).sign(folder, folder / SIGNATURE)
 
 
 def check(folder: Path, public: Path) -> str | None:
@@ -82,6 +85,12 @@ def check(folder: Path, public: Path) -> str | None:
     path = folder / SIGNATURE
     if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_SIGNATURE:
         return "the signature is missing or no plain file of a sensible size"
+    try:
+        parse(path.read_bytes())
+    except RecursionError:
+        return "is nested too deeply"
+    except ValueError as error:
+        return fault_of(error)
     said = io.StringIO()
     try:
         start: Any = verifying.Config
@@ -103,13 +112,28 @@ def _everything() -> Any:
     return start().use_file_serialization().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
 
 
+def _named(config: Any, name: str) -> Any:
+    """The same hashing, under this name: the library takes it from the folder and has no option for it."""
+    plain = config.hash
+
+    def hashed(*words: Any, **options: Any) -> Any:
+        manifest = plain(*words, **options)
+        manifest._name = name
+        return manifest
+
+    config.hash = hashed
+    return config
+
+
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = str(error)
     if "Key mismatch" in text:
         return "signed with another key than the one given"
-    if "Signature mismatch" in text:
-        return text[:300]
-    return f"the signature does not hold ({type(error).__name__})"
+    if "Signature mismatch" in text:  # what follows lists names and digests as Python shows bytes
+        return "was made over other contents: a file was changed, added or taken away since"
+    if isinstance(error, InvalidSignature):
+        return "does not fit what it was made over"
+    return "is no signature that `cytoline audit export` writes"
 
 
 def _read_key(path: Path) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cytoline.audit.package import agreement, layout, signature
@@ -55,7 +55,7 @@ def verify(folder: Path, public_key: Path | None) -> list[Finding]:
         index = _index(layout.read_json(folder / layout.INDEX))
     except CytolineError as error:
         return [Finding(layout.INDEX, error.cause)]
-    findings = list(_files(folder, set(entries), index["files"]))
+    findings = [*_files(folder, set(entries), index["files"]), *_folders(folder, index["files"])]
     findings += _signature(folder, public_key)
     if not findings:
         findings += agreement.disagreements(folder, index)
@@ -96,6 +96,16 @@ def _files(folder: Path, present: set[str], files: Mapping[str, Any]) -> Iterato
             yield Finding(name, "has changed (size differs)")
         elif layout.sha256_of(folder / name) != wanted["sha256"]:
             yield Finding(name, "has changed (sha256 differs)")
+
+
+def _folders(folder: Path, files: Mapping[str, Any]) -> Iterator[Finding]:
+    """A folder that holds no file is in no index, and its name alone can say something."""
+    known = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}
+    for number, name in enumerate(layout.folders(folder)):
+        if number > layout.MOST_FILES:
+            raise CytolineError(f"{folder} has more than {layout.MOST_FILES} folders", "this is no package")
+        if name not in known:
+            yield Finding(name, f"is a folder of which {layout.INDEX} lists no file")
 
 
 def _signature(folder: Path, public_key: Path | None) -> list[Finding]:

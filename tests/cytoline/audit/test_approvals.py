@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from benchmarks.audit.small_project import MODEL, commit
 from cytoline.audit.approvals import APPROVALS, Standing, approve, read_approvals, standing
 from cytoline.audit.policy import POLICY, parse_policy
+from cytoline.audit.resolve import resolve
 from cytoline.audit.signing import PRIVATE, PUBLIC, make_key
 from cytoline.cli import app
 from cytoline.deid.review.chain import chained
@@ -84,13 +86,19 @@ def test_an_approval_falls_with_anything_it_covers(name: str, project: Path) -> 
     assert not found.met
     assert not any(one.standing for one in found.approvals)
     assert f"{name} has changed" in whys(found)
-    assert "no standing approval by a clinician" in found.reasons
+    assert "no approval by the role clinician stands" in found.reasons
 
 
 def test_an_approval_falls_with_the_stage_that_made_the_model(project: Path) -> None:
     lock = project / "dvc.lock"
     lock.write_text(lock.read_text().replace("seed: 0", "seed: 1"))
     assert whys(standing(MODEL, project)) == {"dvc.lock#train has changed"}
+
+
+@pytest.mark.parametrize("ref", ["", " "])
+def test_an_empty_reference_names_no_model(ref: str) -> None:
+    with pytest.raises(CytolineError, match="no model is named"):
+        resolve(sqlite3.connect(":memory:"), ref)
 
 
 def test_a_new_figure_was_not_approved(project: Path) -> None:

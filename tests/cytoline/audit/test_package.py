@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -102,6 +103,44 @@ def test_missing_extra_and_linked_files_are_named(package: Path, keys: tuple[Pat
     (package / ".gitignore").unlink()
     (package / "model" / "config.py").symlink_to("/etc/passwd")
     assert verify(package, keys[1]) == [Finding("model/config.py", "is no plain file")]
+
+
+def test_a_folder_without_a_file_is_named(package: Path, keys: tuple[Path, Path]) -> None:
+    (package / "data" / "patient 7" / "deeper").mkdir(parents=True)
+    assert files_of(verify(package, keys[1])) == {"data/patient 7", "data/patient 7/deeper"}
+
+
+def test_the_signature_says_in_words_what_it_does_not_cover(package: Path, keys: tuple[Path, Path]) -> None:
+    (package / "model" / "ü.py").write_text("other")
+    assert Finding(
+        layout.SIGNATURE, "was made over other contents: a file was changed, added or taken away since"
+    ) in verify(package, keys[1])
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "is empty"),
+        (b"{", "is no JSON (line 1, column 2)"),
+        (b'{"a": 1, "a": 1}', "holds a key twice"),
+        (b"[NaN]", "holds NaN, which is no JSON"),
+        (b"[1, \xff]", "is no UTF-8 text (byte 5)"),
+    ],
+)
+def test_the_cause_is_said_in_words(content: bytes, what: str, package: Path, keys: tuple[Path, Path]) -> None:
+    signed = (package / layout.SIGNATURE).read_bytes()
+    (package / layout.SIGNATURE).write_bytes(content)
+    assert verify(package, keys[1]) == [Finding(layout.SIGNATURE, what)]
+    (package / layout.SIGNATURE).write_bytes(signed)
+    (package / layout.INDEX).write_bytes(content)
+    assert verify(package, keys[1]) == [Finding(layout.INDEX, f"{layout.INDEX} {what}")]
+
+
+def test_the_signed_statement_names_the_model(made: tuple[Path, Exported]) -> None:
+    """And not the folder that the package was made in."""
+    envelope = json.loads((made[0] / layout.SIGNATURE).read_bytes())["dsseEnvelope"]
+    (subject,) = json.loads(base64.b64decode(envelope["payload"]))["subject"]
+    assert subject["name"] == "shop-classifier"
 
 
 def test_a_change_with_a_new_index_falls_by_the_signature(package: Path, keys: tuple[Path, Path]) -> None:
