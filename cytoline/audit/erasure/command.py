@@ -10,8 +10,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cytoline.audit.erasure.run import erase as erase_patient
-from cytoline.audit.erasure.view import show_history, show_outcome, show_plan
 from cytoline.errors import CytolineError
 
 EXIT_LEFT = 1
@@ -46,6 +44,10 @@ def erase(
 
     Exit code 0: planned, or nothing is left; 1: something is left or could not be searched; 2: usage or missing data.
     """
+    # Reading sources and DVC take seconds to import, which the other commands of `audit` need not wait for.
+    from cytoline.audit.erasure.run import erase as erase_patient
+    from cytoline.audit.erasure.view import show_history, show_outcome, show_plan
+
     console = Console(highlight=False, soft_wrap=True, stderr=as_json)
     outcome = erase_patient(pseudonym, withdraw_models=withdraw_models, history=history)
     if not as_json or (execute and not yes):
