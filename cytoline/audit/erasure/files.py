@@ -17,7 +17,7 @@ from cytoline.audit.erasure.objects import REFUSED, is_page, theirs
 from cytoline.audit.erasure.person import Person
 from cytoline.audit.erasure.prune import pruned
 from cytoline.audit.erasure.stores import Stores
-from cytoline.audit.erasure.tracked import tracking_places
+from cytoline.audit.erasure.tracked import Places
 from cytoline.sources.params import INCOMING
 
 CYTOLINE = Path(".cytoline")
@@ -52,7 +52,7 @@ class Files:
         self.by_place.setdefault(place, []).append(change)
 
 
-def judge_files(person: Person, marks: Marks, stores: Stores, tainted: set[str]) -> Files:
+def judge_files(person: Person, marks: Marks, stores: Stores, tainted: set[str], places: Places) -> Files:
     """``tainted``: outs of the work tree that are made of the person's data (pages among them are dropped)."""
     found = Files()
     for name, split in sorted(person.sources.items()):
@@ -61,10 +61,10 @@ def judge_files(person: Person, marks: Marks, stores: Stores, tainted: set[str])
         for path, content in sorted(split.rewritten.items()):
             found.add("incoming", Change(INCOMING / name / path, content))
     known = {change.path for change in found.by_place.get("incoming", [])}
-    for file in work_files(stores):
+    for file in work_files(stores, places):
         if file not in known:
             _judge(file, marks, tainted, "work tree", found)
-    for folder in tracking_places()[1]:
+    for folder in places.folders:
         for file in below(folder):
             _judge(file, marks, set(), "MLflow artifacts", found)
     drop, found.memo_kept = memo_to_drop(MEMO, marks)
@@ -78,9 +78,9 @@ def judge_files(person: Person, marks: Marks, stores: Stores, tainted: set[str])
     return found
 
 
-def work_files(stores: Stores) -> Iterator[Path]:
+def work_files(stores: Stores, places: Places) -> Iterator[Path]:
     """Every file of the work tree outside of git's, DVC's, MLflow's and cytoline's own folders."""
-    roots = {Path(store.root).resolve() for store in stores.all} | set(tracking_places()[1])
+    roots = {Path(store.root).resolve() for store in stores.all} | set(places.folders)
     skipped = {CYTOLINE.resolve(), *roots}
     for folder, names, files in os.walk("."):
         here = Path(folder)

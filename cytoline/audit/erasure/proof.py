@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cytoline.audit.erasure.dvc_index import site_cache
 from cytoline.audit.erasure.files import MEMO, RESUME, below, own_notes, work_files
 from cytoline.audit.erasure.marks import Marks
 from cytoline.audit.erasure.plan import Plan
@@ -54,8 +55,10 @@ class Proof:
 def prove(plan: Plan) -> Proof:
     """Read everything again.  Git's objects are not part of it: what they hold is declared in the certificate."""
     stores = open_stores(Path())
-    database, folders, unsearched = tracking_places()
-    proof = Proof(names=len(plan.marks.searchable), unsearched=(*stores.unreachable, *unsearched))
+    places = tracking_places(plan.allowed)
+    database, left = places.database, len(places.outside)
+    outside = (f"MLflow, {left} places outside of the project",) if left else ()
+    proof = Proof(names=len(plan.marks.searchable), unsearched=(*stores.unreachable, *places.unsearched, *outside))
     for store in stores.all:
         gone = set(plan.objects.gone)
         objects = {name: md5 for md5, names in store.objects().items() for name in names}
@@ -66,8 +69,8 @@ def prove(plan: Plan) -> Proof:
                 proof.note(store.label, name, "erased object")
             elif (how := plan.marks.found_in(store.read(name), names=True)) is not None:
                 proof.note(store.label, name, how)
-    _files(proof, "work tree", list(work_files(stores)), plan.marks)
-    for folder in folders:
+    _files(proof, "work tree", list(work_files(stores, places)), plan.marks)
+    for folder in places.folders:
         _files(proof, "MLflow artifacts", list(below(folder)), plan.marks)
     _files(proof, "memo store", list(below(MEMO)), plan.marks)
     _files(proof, ".cytoline", [*own_notes(), *below(RESUME)], plan.marks)
@@ -94,6 +97,4 @@ def _files(proof: Proof, place: str, paths: list[Path], marks: Marks) -> None:
 
 def _outside(proof: Proof, marks: Marks) -> None:
     """DVC's indexes outside the project, as far as they are this user's."""
-    from cytoline.audit.erasure.execute import site_cache
-
     _files(proof, "DVC's index", [path for path in below(site_cache().parent) if os.access(path, os.R_OK)], marks)

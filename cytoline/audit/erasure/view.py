@@ -89,6 +89,8 @@ def _others(console: Console, plan: Plan) -> None:
         )
     for path in plan.files.attention:
         console.print(f"[yellow]note[/]: shows the patient and is not changed: {str(path).replace('[', chr(92) + '[')}")
+    for path in plan.outside:
+        console.print(f"outside of the project, left alone unless --outside names it: {path}", markup=False)
     for name in plan.unsearched:
         console.print(f"not searched: {name}", markup=False)
     emptied = sorted(name for name, split in plan.person.sources.items() if not split.left)

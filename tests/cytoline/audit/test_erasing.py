@@ -136,7 +136,8 @@ def test_the_plan_changes_nothing_and_needs_a_confirmation(project: Path, truth:
     assert HER not in planned.stdout
     assert "nobody is there to confirm" in str(refused.exception)
     assert before == after
-        Path(".dvc/config.local").write_text('[\'remote "far"\']\n    url = s3://nowhere/x\n    version_aware = true\n')
+    with inside(project):
+        Path(".dvc/config.local").write_text("['remote \"far\"']\n    url = s3://nowhere/x\n    version_aware = true\n")
         unsure = CliRunner().invoke(app, [truth.pseudonym, "--execute", "--yes"])
     assert "cannot be searched" in str(unsure.exception)
     assert count_left(project, truth)["secure"]  # nothing was erased

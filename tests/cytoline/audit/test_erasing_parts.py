@@ -24,7 +24,7 @@ from cytoline.audit.erasure.memory import memo_to_drop
 from cytoline.audit.erasure.person import Person, refuse_phantom
 from cytoline.audit.erasure.prune import pruned, pruned_coco, pruned_table
 from cytoline.audit.erasure.stores import Store, Stores, folder_object
-from cytoline.audit.erasure.tracked import redact, rows_with
+from cytoline.audit.erasure.tracked import redact, rows_with, tracking_places
 from cytoline.crosswalk import Crosswalk
 from cytoline.deid.review.chain import chained, unchained
 from cytoline.errors import CytolineError
@@ -270,3 +270,29 @@ def test_copies_and_annotations_of_her_file_are_hers(tmp_path: Path, monkeypatch
     assert found is not None
     assert found.mine == {"a.png", "a.xml", "b.png", "b.xml"}
     assert (found.left, found.rewritten) == (1, {})
+
+
+def test_another_projects_folders_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copied MLflow database still names the folders of the project that it was copied from."""
+    import sqlite3
+    from contextlib import closing
+
+    theirs, ours = tmp_path / "theirs" / "mlruns", tmp_path / "ours"
+    for folder in (theirs, ours / "mlruns", ours / "runs", ours / ".git"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(ours)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    named = [str(theirs / "0"), theirs.as_uri(), str(ours / "runs"), str(ours / ".git"), str(ours), "/no/such/place"]
+    (theirs / "0").mkdir()
+    with closing(sqlite3.connect("mlflow.db")) as connection:
+        connection.execute("CREATE TABLE runs (artifact_uri TEXT)")
+        connection.execute("CREATE TABLE experiments (artifact_location TEXT)")
+        connection.executemany("INSERT INTO runs VALUES (?)", [(one,) for one in named])
+        connection.commit()
+    alone, agreed_to = tracking_places(), tracking_places([tmp_path / "theirs"])
+    assert (alone.folders, alone.outside) == ((ours / "mlruns", ours / "runs"), (theirs,))
+    assert (agreed_to.folders, agreed_to.outside) == ((ours / "mlruns", ours / "runs", theirs), ())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/theirs/mlflow.db")
+    (tmp_path / "theirs" / "mlflow.db").write_bytes(b"")
+    assert tracking_places().database is None
+    assert tmp_path / "theirs" / "mlflow.db" in tracking_places().outside
