@@ -57,7 +57,7 @@ def certificate_of(plan: Plan, proof: Proof) -> dict[str, Any]:
 
 def is_complete(plan: Plan, proof: Proof) -> bool:
     """Everything could be searched, by hash, code and name, and nothing was found."""
-    unsure = proof.unsearched or plan.files.attention or plan.objects.unknown_pages
+    unsure = proof.unsearched or proof.blind or plan.files.attention or plan.objects.unknown_pages
     return not (proof.remains or unsure or (plan.person.raw and not proof.names))
 
 

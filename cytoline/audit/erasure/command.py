@@ -32,6 +32,10 @@ def erase(
     history: Annotated[
         Path | None, typer.Option(help="a file outside the repository for the list that rewrites git's history")
     ] = None,
+    outside: Annotated[
+        list[Path] | None,
+        typer.Option(help="a folder outside of the project (the plan names them) that may be changed; repeatable"),
+    ] = None,
     repro: Annotated[bool, typer.Option("--repro", help="run `dvc repro` afterwards")] = False,
 ) -> None:
     """Erase one patient from everything: originals, every version in DVC's cache and remotes, MLflow, the memo store.
@@ -49,7 +53,7 @@ def erase(
     from cytoline.audit.erasure.view import show_history, show_outcome, show_plan
 
     console = Console(highlight=False, soft_wrap=True, stderr=as_json)
-    outcome = erase_patient(pseudonym, withdraw_models=withdraw_models, history=history)
+    outcome = erase_patient(pseudonym, withdraw_models=withdraw_models, history=history, outside=tuple(outside or ()))
     if not as_json or (execute and not yes):
         show_plan(console, outcome.plan)
     if execute:

@@ -16,10 +16,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cytoline import atomic
+from cytoline.audit.erasure.dvc_index import indexes_with, site_cache
 from cytoline.audit.erasure.files import Change, below
 from cytoline.audit.erasure.plan import Plan
 from cytoline.audit.erasure.stores import FOLDER, Store, place_of
-from cytoline.audit.erasure.tracked import redact, tracking_places, withdraw
+from cytoline.audit.erasure.tracked import agreed, redact, withdraw
+from cytoline.audit.index import forget
 from cytoline.crosswalk import Crosswalk, crosswalk_path, write_private
 from cytoline.errors import CytolineError
 from cytoline.progress import track
@@ -72,19 +74,14 @@ def empty_caches(plan: Plan) -> None:
     """The memo store, states of interrupted trainings, notes."""
     for place in ("memo store", "resume states", ".cytoline"):
         _change(plan, place)
+    forget()  # one that was made since the plan, too
 
 
 def forget_names(plan: Plan) -> None:
-    """DVC's indexes outside the project, which know every file by its name; DVC makes them anew.
-
-    A project that was moved or copied has left one behind; it is known by what it holds.
-    """
-    own = site_cache()
-    for folder in sorted(own.parent.glob("*/")):
-        shown = (
-            plan.marks.found_in(path.read_bytes(), names=True) for path in below(folder) if os.access(path, os.R_OK)
-        )
-        if folder == own or any(shown):
+    """DVC's index of this project, and others' that show the person and may be changed."""
+    others = [one for one in indexes_with(plan.marks) if agreed(one, plan.allowed)]
+    for folder in (site_cache(), *others):
+        if folder.is_dir():
             _count(plan, "DVC's index", sum(1 for _ in below(folder)))
             shutil.rmtree(folder)
 
@@ -133,14 +130,6 @@ STEPS: list[Step] = [
 ]
 LAST: list[Step] = [forget_names, clean_incoming, forget_in_crosswalk]
 """Outside of DVC's lock: the first of them is a dvc command itself."""
-
-
-def site_cache() -> Path:
-    """Where DVC keeps, outside the project, an index of this project's files by name.  It makes it anew."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        return Path(repo.site_cache_dir)
 
 
 def rebuild() -> None:
@@ -203,7 +192,7 @@ def _withdraw_files(plan: Plan) -> None:
     learned = {one.md5 for one in plan.models if one.learned}
     folders = [Path(out.path) for s in Revision.work_tree().stages.values() for out in s.outs if out.md5 in learned]
     for _, _, run in plan.versions:
-        folders += [place / "model" for root in tracking_places()[1] for place in root.glob(f"**/{run}/artifacts")]
+        folders += [place / "model" for root in plan.places.folders for place in root.glob(f"**/{run}/artifacts")]
     for folder in folders:
         _count(plan, "withdrawn models", sum(1 for _ in below(folder)))
         if folder.is_dir():

@@ -17,13 +17,14 @@ from cytoline.audit.erasure.objects import REFUSED, is_page, theirs
 from cytoline.audit.erasure.person import Person
 from cytoline.audit.erasure.prune import pruned
 from cytoline.audit.erasure.stores import Stores
-from cytoline.audit.erasure.tracked import tracking_places
+from cytoline.audit.erasure.tracked import Places
 from cytoline.sources.params import INCOMING
 
 CYTOLINE = Path(".cytoline")
 MEMO, RESUME, KEYS, JOURNALS = CYTOLINE / "memo", CYTOLINE / "resume", CYTOLINE / "keys", CYTOLINE / "erasure"
 INDEX = "lineage.sqlite"
-_SKIPPED = frozenset({".git", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
+_SKIPPED = (Path(".git"), Path(".venv"))
+"""At the top: git's objects are searched as its history; installed packages are declared as not read."""
 _DERIVED = ("data", "metrics", "reports")
 
 
@@ -52,7 +53,7 @@ class Files:
         self.by_place.setdefault(place, []).append(change)
 
 
-def judge_files(person: Person, marks: Marks, stores: Stores, tainted: set[str]) -> Files:
+def judge_files(person: Person, marks: Marks, stores: Stores, tainted: set[str], places: Places) -> Files:
     """``tainted``: outs of the work tree that are made of the person's data (pages among them are dropped)."""
     found = Files()
     for name, split in sorted(person.sources.items()):
@@ -61,10 +62,10 @@ def judge_files(person: Person, marks: Marks, stores: Stores, tainted: set[str])
         for path, content in sorted(split.rewritten.items()):
             found.add("incoming", Change(INCOMING / name / path, content))
     known = {change.path for change in found.by_place.get("incoming", [])}
-    for file in work_files(stores):
+    for file in work_files(stores, places):
         if file not in known:
             _judge(file, marks, tainted, "work tree", found)
-    for folder in tracking_places()[1]:
+    for folder in places.folders:
         for file in below(folder):
             _judge(file, marks, set(), "MLflow artifacts", found)
     drop, found.memo_kept = memo_to_drop(MEMO, marks)
@@ -78,16 +79,19 @@ def judge_files(person: Person, marks: Marks, stores: Stores, tainted: set[str])
     return found
 
 
-def work_files(stores: Stores) -> Iterator[Path]:
+def work_files(stores: Stores, places: Places) -> Iterator[Path]:
     """Every file of the work tree outside of git's, DVC's, MLflow's and cytoline's own folders."""
-    roots = {Path(store.root).resolve() for store in stores.all} | set(tracking_places()[1])
+    roots = {Path(store.root).resolve() for store in stores.all} | set(places.folders)
     skipped = {CYTOLINE.resolve(), *roots}
+    database = {Path(f"{places.database}{end}").resolve() for end in ("", "-wal", "-shm", "-journal")}
     for folder, names, files in os.walk("."):
         here = Path(folder)
-        names[:] = sorted(name for name in names if name not in _SKIPPED and (here / name).resolve() not in skipped)
+        names[:] = sorted(
+            name for name in names if here / name not in _SKIPPED and (here / name).resolve() not in skipped
+        )
         for name in sorted(files):
             path = here / name
-            if path.is_file() and not name.startswith(("mlflow.db", ".setup.lock")):
+            if path.is_file() and path.resolve() not in database:
                 yield path
 
 
@@ -121,6 +125,8 @@ def _judge(path: Path, marks: Marks, tainted: set[str], place: str, found: Files
     if how in (None, "code") and not is_page(content) and not marks.coded(path.name.encode()):
         fresh = pruned(path.name, content, lambda row: theirs(row, marks, named))
     managed = place != "work tree" or path.parts[0] in (*_DERIVED, ".dvc")
+    if how == "packed" and path.is_relative_to(INCOMING):
+        managed = False  # it may hold other people's originals
     if fresh is None and how != "whole file" and not managed:
         found.attention.append(path)
     elif fresh != content:

@@ -22,7 +22,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-How = Literal["whole file", "in a tar", "in a page", "code", "name"]
+from cytoline.audit.erasure.packing import DEEPEST, opened
+
+How = Literal["whole file", "in a tar", "in a page", "code", "name", "packed"]
 
 LEAST_NAME = 4
 """Characters: a shorter name ("12") would be found everywhere and prove nothing."""
@@ -78,7 +80,7 @@ class Marks:
         """It is, or names, a file of somebody else."""
         return _sha256(content) in self.others or any(run in self._others for run in _runs(content))
 
-    def found_in(self, content: bytes, names: bool = False) -> How | None:
+    def found_in(self, content: bytes, names: bool = False, depth: int = 0) -> How | None:
         """How the person shows in a file's content; None where they do not.  ``names``: look for names, too."""
         if _sha256(content) in self.own:
             return "whole file"
@@ -88,7 +90,10 @@ class Marks:
             return "in a page"
         if self.coded(content):
             return "code"
-        return "name" if names and is_text(content) and self.named(content) else None
+        if names and is_text(content) and self.named(content):
+            return "name"
+        parts = opened(content) if depth < DEEPEST else ()
+        return "packed" if any(part and self.found_in(part, names, depth + 1) for part in parts) else None
 
 
 def is_text(content: bytes) -> bool:

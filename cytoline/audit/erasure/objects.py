@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from cytoline.audit.erasure.lineage import Lineage, run_entry, trace
 from cytoline.audit.erasure.marks import How, Marks
-from cytoline.audit.erasure.person import Person
+from cytoline.audit.erasure.person import Person, source_names
 from cytoline.audit.erasure.prune import pruned
 from cytoline.audit.erasure.stores import FOLDER, Stores, folder_object
 from cytoline.progress import track
@@ -49,6 +49,8 @@ def judge_objects(person: Person, marks: Marks, stores: Stores, top: Path) -> Ob
     found = Objects()
     pages: set[str] = set()
     logs = {md5 for rows in stores.listings().values() for path, md5 in rows.items() if _last(path) == REFUSED}
+    rows_of = stores.listings()
+    originals = {inner for md5 in source_names() for inner in rows_of.get(md5, {}).values()}
     places = stores.md5s()
     files = sorted(md5 for md5 in places if not md5.endswith(FOLDER))
     for md5 in track(files, len(files), "reading DVC objects"):
@@ -57,6 +59,8 @@ def judge_objects(person: Person, marks: Marks, stores: Stores, top: Path) -> Ob
         how = marks.found_in(content)
         if how is None and md5 in logs and marks.named(content):
             how = "name"
+        if how == "packed" and md5 in originals:
+            continue  # it may hold other people's originals; the proof names it, and a person has to look
         if how is not None:
             found.gone[md5] = how
         if is_page(content):

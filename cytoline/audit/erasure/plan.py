@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cytoline.audit.erasure.dvc_index import indexes_with
 from cytoline.audit.erasure.files import Files, count_links, judge_files
 from cytoline.audit.erasure.history import History, search_history
 from cytoline.audit.erasure.journal import Journal, reference_of
@@ -15,7 +16,7 @@ from cytoline.audit.erasure.marks import Marks
 from cytoline.audit.erasure.objects import Objects, entries_of_runs, judge_objects
 from cytoline.audit.erasure.person import Person, find_person
 from cytoline.audit.erasure.stores import Store, Stores, open_stores
-from cytoline.audit.erasure.tracked import rows_with, tracking_places, versions_of
+from cytoline.audit.erasure.tracked import Places, agreed, rows_with, tracking_places, versions_of
 from cytoline.crosswalk import Crosswalk
 from cytoline.errors import CytolineError
 from cytoline.sources.params import INCOMING
@@ -33,11 +34,26 @@ class Plan:
     history: History
     journal: Journal
     withdraw: bool
-    database: Path | None
+    places: Places
+    allowed: tuple[Path, ...]
+    """Folders outside of the project that may be changed."""
     database_rows: int
     unsearched: tuple[str, ...]
     versions: list[tuple[str, str, str]] = field(default_factory=list)
     """Registered versions of models that learned from the person."""
+
+    indexes: tuple[Path, ...] = ()
+    """DVC's indexes of other projects that show the person and are left alone."""
+
+    @property
+    def database(self) -> Path | None:
+        """MLflow's, where it may be changed."""
+        return self.places.database
+
+    @property
+    def outside(self) -> tuple[Path, ...]:
+        """What is left alone because it is outside of the project and nobody agreed to it."""
+        return (*self.places.outside, *self.indexes)
 
     @property
     def models(self) -> list[Made]:
@@ -100,6 +116,7 @@ class Plan:
             "attention": len(self.files.attention),
             "links_elsewhere": self.files.links_elsewhere,
             "unsearched": list(self.unsearched),
+            "outside": [str(path) for path in self.outside],
             "versions_not_read": len(self.person.unread),
         }
 
@@ -112,8 +129,9 @@ class Plan:
         return shown
 
 
-def make_plan(pseudonym: str, withdraw: bool) -> Plan:
-    """Read everything; change nothing."""
+def make_plan(pseudonym: str, withdraw: bool, allowed: tuple[Path, ...] = ()) -> Plan:
+    """Read everything; change nothing.  ``allowed``: folders outside of the project that may be changed."""
+    places = tracking_places(allowed)
     stores = open_stores(Path())
     journal = Journal.load(reference_of(pseudonym))
     person = find_person(pseudonym, stores)
@@ -127,8 +145,8 @@ def make_plan(pseudonym: str, withdraw: bool) -> Plan:
     if withdraw:
         _withdraw_objects(learned, stores, objects)
     objects.runs = entries_of_runs(stores, objects.gone)
-    files = judge_files(person, marks, stores, objects.lineage.now)
-    database, _, unsearched = tracking_places()
+    files = judge_files(person, marks, stores, objects.lineage.now, places)
+    database = places.database
     plan = Plan(
         person=person,
         marks=marks,
@@ -138,9 +156,11 @@ def make_plan(pseudonym: str, withdraw: bool) -> Plan:
         history=search_history(marks),
         journal=journal,
         withdraw=withdraw,
-        database=database,
+        places=places,
+        allowed=allowed,
+        indexes=tuple(one for one in indexes_with(marks) if not agreed(one, allowed)),
         database_rows=rows_with(database, marks) if database is not None else 0,
-        unsearched=(*stores.unreachable, *unsearched),
+        unsearched=(*stores.unreachable, *places.unsearched),
         versions=versions_of(learned, database),
     )
     paths = [change.path for changes in files.by_place.values() for change in changes]

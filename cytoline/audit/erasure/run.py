@@ -57,19 +57,22 @@ def erase(
     key: Path | None = None,
     certificate: Path | None = None,
     history: Path | None = None,
+    outside: tuple[Path, ...] = (),
     plan: Plan | None = None,
 ) -> Outcome:
     """Plan the erasure of one patient in the repository at ``top``; with ``execute`` do it and prove it.
 
     ``incomplete``: go on although a store cannot be searched.  ``key``: signs the certificate.  ``history``: a file
-    outside the repository for what ``git filter-repo`` has to replace.  ``plan``: one that was made (and shown) a
+    outside the repository for what ``git filter-repo`` has to replace.  ``outside``: folders outside of
+    the project that may be changed.  ``plan``: one that was made (and shown) a
     moment ago.  Raises ``CytolineError`` where nothing may be done.
     """
     key, certificate, history = (one.absolute() if one is not None else None for one in (key, certificate, history))
+    outside = tuple(one.absolute() for one in outside)
     with chdir(top):
         if history is not None:
             refuse_inside(history, Path())
-        plan = plan or make_plan(pseudonym, withdraw_models)
+        plan = plan or make_plan(pseudonym, withdraw_models, outside)
         commands = _explain_history(plan, history) if history is not None else []
         if not execute:
             return Outcome(plan, commands=tuple(commands))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -19,24 +20,62 @@ FOLDERS = ("mlruns", "mlartifacts")
 DATABASE = Path("mlflow.db")
 WITHDRAWN = "cytoline.withdrawn"
 _ERASED = "erased"
+_OWN = frozenset({".git", ".dvc", ".cytoline", "data"})
+"""Folders that are searched by other rules, whatever a database says of them."""
 
 
-def tracking_places() -> tuple[Path | None, list[Path], list[str]]:
+@dataclass(frozen=True)
+class Places:
     """The database, folders of artifacts, and what cannot be searched from here."""
+
+    database: Path | None
+    folders: tuple[Path, ...] = ()
+    unsearched: tuple[str, ...] = ()
+    outside: tuple[Path, ...] = ()
+    """Outside of the project and not agreed to: left alone, for they may be another project's."""
+
+
+def agreed(path: Path, outside: Collection[Path]) -> bool:
+    """Whether a place is in this project, or in a folder outside that may be changed as well."""
+    return any(path.resolve().is_relative_to(one.resolve()) for one in (Path(), *outside))
+
+
+def tracking_places(outside: Collection[Path] = ()) -> Places:
+    """``outside``: folders outside of the project that may be changed.
+
+    A database holds whole paths: one that was copied with its project still names the first project's folders.
+    """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or ""
     unsearched = [] if not uri or uri.startswith(("sqlite:", "file:")) else [f"MLflow server ({urlparse(uri).scheme})"]
     database = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else DATABASE
-    folders = {Path(name).resolve() for name in FOLDERS if Path(name).is_dir()}
+    named = {Path(name).resolve() for name in FOLDERS}
+    if uri.startswith("file:"):
+        named.add(Path(unquote(urlparse(uri).path)).resolve())
     if database.is_file():
         for place in _artifact_places(database):
             parsed = urlparse(place)
             if parsed.scheme not in ("", "file"):
                 unsearched.append(f"MLflow artifacts ({parsed.scheme})")
                 continue
-            folder = Path(unquote(parsed.path)).resolve()
-            if folder.is_dir() and not any(folder.is_relative_to(known) for known in folders):
-                folders.add(folder)
-    return (database if database.is_file() else None), sorted(folders), sorted(set(unsearched))
+            named.add(Path(unquote(parsed.path)).resolve())
+    named = {one for one in named if one.is_dir() and not _searched_anyway(one)}
+    folders = _outermost(one for one in named if agreed(one, outside))
+    left = _outermost(one for one in named if not agreed(one, outside))
+    if database.is_file() and not agreed(database, outside):
+        left.append(database.resolve())
+    ours = database if database.is_file() and agreed(database, outside) else None
+    return Places(ours, tuple(folders), tuple(sorted(set(unsearched))), tuple(left))
+
+
+def _searched_anyway(folder: Path) -> bool:
+    top = Path().resolve()
+    return folder == top or (folder.is_relative_to(top) and folder.relative_to(top).parts[0] in _OWN)
+
+
+def _outermost(folders: Iterable[Path]) -> list[Path]:
+    """Without those that lie in others of them."""
+    known = set(folders)
+    return sorted(one for one in known if not known & set(one.parents))
 
 
 def rows_with(database: Path, marks: Marks) -> int:

@@ -31,6 +31,8 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
         console.print(f"[bold red]not complete[/]: {proof.remains} of {read} files read again still show the patient")
         for path in [*proof.paths, *map(str, plan.files.attention)][:50]:
             console.print(f"  {path}", markup=False)
+        for path in proof.blind[:50]:
+            console.print(f"  packed, cannot be read into: {path}", markup=False)
         for name in proof.unsearched:
             console.print(f"  not searched: {name}", markup=False)
         if plan.person.raw and not proof.names:
@@ -89,6 +91,8 @@ def _others(console: Console, plan: Plan) -> None:
         )
     for path in plan.files.attention:
         console.print(f"[yellow]note[/]: shows the patient and is not changed: {str(path).replace('[', chr(92) + '[')}")
+    for path in plan.outside:
+        console.print(f"outside of the project, left alone unless --outside names it: {path}", markup=False)
     for name in plan.unsearched:
         console.print(f"not searched: {name}", markup=False)
     emptied = sorted(name for name, split in plan.person.sources.items() if not split.left)

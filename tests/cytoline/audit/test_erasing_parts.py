@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
 import json
 import subprocess
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,16 +17,17 @@ from PIL import Image
 
 from benchmarks.audit.standin import encoded, fingerprint, made_anew
 from cytoline.audit.erasure.execute import forget_in_crosswalk
-from cytoline.audit.erasure.files import count_links
+from cytoline.audit.erasure.files import count_links, work_files
 from cytoline.audit.erasure.history import replacements, search_history
 from cytoline.audit.erasure.incoming import divide
 from cytoline.audit.erasure.journal import Journal
 from cytoline.audit.erasure.marks import Marks
 from cytoline.audit.erasure.memory import memo_to_drop
+from cytoline.audit.erasure.packing import unreadable
 from cytoline.audit.erasure.person import Person, refuse_phantom
 from cytoline.audit.erasure.prune import pruned, pruned_coco, pruned_table
 from cytoline.audit.erasure.stores import Store, Stores, folder_object
-from cytoline.audit.erasure.tracked import redact, rows_with
+from cytoline.audit.erasure.tracked import Places, redact, rows_with, tracking_places
 from cytoline.crosswalk import Crosswalk
 from cytoline.deid.review.chain import chained, unchained
 from cytoline.errors import CytolineError
@@ -54,6 +57,14 @@ def packed(content: bytes) -> bytes:
     return out.getvalue()
 
 
+def zipped(content: bytes) -> bytes:
+    """A deflated ZIP with one file."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.png", content)
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "how"),
     [
@@ -70,6 +81,11 @@ def packed(content: bytes) -> bytes:
         (f"x1{HERS}b".encode(), "code"),  # what stands before it in a database may be a digit
         ("Müller & Söhnes".encode(), None),
         (b"12", None),  # too short to prove anything
+        (gzip.compress(HERS.encode()), "packed"),
+        (gzip.compress(OTHERS.encode()) + gzip.compress(HERS.encode()), "packed"),
+        (zipped(gzip.compress(PICTURE)), "packed"),
+        (packed(zipped(PICTURE)), "packed"),
+        (zipped(OTHERS.encode()), None),
         (OTHERS.encode(), None),
         (packed(PICTURE)[:700], None),  # a tar that was cut off is no error
     ],
@@ -270,3 +286,45 @@ def test_copies_and_annotations_of_her_file_are_hers(tmp_path: Path, monkeypatch
     assert found is not None
     assert found.mine == {"a.png", "a.xml", "b.png", "b.xml"}
     assert (found.left, found.rewritten) == (1, {})
+
+
+def test_another_projects_folders_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copied MLflow database still names the folders of the project that it was copied from."""
+    import sqlite3
+    from contextlib import closing
+
+    theirs, ours = tmp_path / "theirs" / "mlruns", tmp_path / "ours"
+    for folder in (theirs, ours / "mlruns", ours / "runs", ours / ".git"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(ours)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    named = [str(theirs / "0"), theirs.as_uri(), str(ours / "runs"), str(ours / ".git"), str(ours), "/no/such/place"]
+    (theirs / "0").mkdir()
+    with closing(sqlite3.connect("mlflow.db")) as connection:
+        connection.execute("CREATE TABLE runs (artifact_uri TEXT)")
+        connection.execute("CREATE TABLE experiments (artifact_location TEXT)")
+        connection.executemany("INSERT INTO runs VALUES (?)", [(one,) for one in named])
+        connection.commit()
+    alone, agreed_to = tracking_places(), tracking_places([tmp_path / "theirs"])
+    assert (alone.folders, alone.outside) == ((ours / "mlruns", ours / "runs"), (theirs,))
+    assert (agreed_to.folders, agreed_to.outside) == ((ours / "mlruns", ours / "runs", theirs), ())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/theirs/mlflow.db")
+    (tmp_path / "theirs" / "mlflow.db").write_bytes(b"")
+    assert tracking_places().database is None
+    assert tmp_path / "theirs" / "mlflow.db" in tracking_places().outside
+
+
+@pytest.mark.parametrize("content", [b"7z\xbc\xaf\x27\x1c...", gzip.compress(PICTURE)[:-9], zipped(PICTURE)[:99]])
+def test_what_cannot_be_read_into_is_known(content: bytes) -> None:
+    assert unreadable(content)
+    assert unreadable(packed(content))
+    assert not unreadable(packed(zipped(PICTURE)))
+
+
+def test_no_folder_of_the_work_tree_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"notes/__pycache__/n.txt", "notes/.venv/x", ".mypy_cache/y", "notes/mlflow.db.txt"}
+    for name in (*names, "mlflow.db", ".git/z"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(HERS)
+    assert {path.as_posix() for path in work_files(Stores([]), Places(Path("mlflow.db")))} == names
