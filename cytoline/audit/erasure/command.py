@@ -44,6 +44,8 @@ def erase(
     is read again to prove that nothing is left, and a certificate without personal data is written. Other patients'
     originals stay, byte for byte, in every version. Git's history is not rewritten; the commands for it are printed.
 
+    The phantom's patients are nobody and cannot be erased: to rehearse, `cytoline add` a source of your own first.
+
     It needs the key (or crosswalk) that made the pseudonyms. It can be interrupted and run again.
 
     Exit code 0: planned, or nothing is left; 1: something is left or could not be searched; 2: usage or missing data.

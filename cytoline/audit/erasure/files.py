@@ -23,6 +23,8 @@ from cytoline.sources.params import INCOMING
 CYTOLINE = Path(".cytoline")
 MEMO, RESUME, KEYS, JOURNALS = CYTOLINE / "memo", CYTOLINE / "resume", CYTOLINE / "keys", CYTOLINE / "erasure"
 INDEX = "lineage.sqlite"
+SEALED = CYTOLINE / "sealed"
+"""Lists of hashes of raw files, by which files of anybody can be known; a seal makes them anew from what is here."""
 _SKIPPED = (Path(".git"), Path(".venv"))
 """At the top: git's objects are searched as its history; installed packages are declared as not read."""
 _DERIVED = ("data", "metrics", "reports")
@@ -74,7 +76,7 @@ def judge_files(person: Person, marks: Marks, stores: Stores, tainted: set[str],
     for file in below(RESUME):
         found.add("resume states", Change(file))  # weights half-way, made anew by training
     for file in own_notes():
-        if file.name == INDEX or marks.found_in(file.read_bytes(), names=True):
+        if file.name.startswith(INDEX) or file.is_relative_to(SEALED) or marks.found_in(file.read_bytes(), names=True):
             found.add(".cytoline", Change(file))
     return found
 

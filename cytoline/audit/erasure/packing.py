@@ -56,10 +56,7 @@ def opened(content: bytes) -> Iterator[bytes | None]:
 
 def unreadable(content: bytes, depth: int = 0) -> bool:
     """Whether something in it cannot be read into."""
-    for part in opened(content):
-        if part is None or depth >= DEEPEST or unreadable(part, depth + 1):
-            return True
-    return False
+    return any(part is None or depth >= DEEPEST or unreadable(part, depth + 1) for part in opened(content))
 
 
 def _stream(content: bytes, begin: object) -> Iterator[bytes | None]:

@@ -109,8 +109,6 @@ def find_person(pseudonym: str, stores: Stores) -> Person:
 
     Raises ``CytolineError`` where the person is a phantom's, or the key is missing.
     """
-    if len(pseudonym) != 32 or set(pseudonym) - set("0123456789abcdef"):
-        raise CytolineError("that is no pseudonym", "it is the 32 hexadecimal digits of `patient` in data/clean")
     tables = list(_tables(stores))
     refuse_phantom(pseudonym, [row for name, rows in tables if name == MANIFEST for row in rows])
     person = Person(pseudonym, _names())
@@ -124,6 +122,14 @@ def find_person(pseudonym: str, stores: Stores) -> Person:
     return person
 
 
+def refuse_early(pseudonym: str) -> None:
+    """What the work tree alone tells, before anything is searched."""
+    if len(pseudonym) != 32 or set(pseudonym) - set("0123456789abcdef"):
+        raise CytolineError("that is no pseudonym", "it is the 32 hexadecimal digits of `patient` in data/clean")
+    for path in sorted(Path("data").glob(f"*/{MANIFEST}")):
+        refuse_phantom(pseudonym, _rows(path.read_bytes()))
+
+
 def refuse_phantom(pseudonym: str, rows: list[dict[str, Any]]) -> None:
     """A drawn person is nobody, and would be drawn again."""
     phantoms = {path.parent.name for path in INCOMING.glob(f"*/{SOURCE_FILE}") if _kind(path) == "phantom"}
@@ -133,7 +139,7 @@ def refuse_phantom(pseudonym: str, rows: list[dict[str, Any]]) -> None:
         if row.get("source") in phantoms and pseudonym in (patient, public.of("patient", str(patient))):
             raise CytolineError(
                 "this pseudonym belongs to a phantom: nobody, drawn anew by every `dvc repro`",
-                "take the phantom out of collect.sources if it is not wanted",
+                "take the phantom out of collect.sources if it is not wanted; to rehearse, `cytoline add` a source",
             )
 
 

@@ -14,7 +14,7 @@ from cytoline.audit.erasure.journal import Journal, reference_of
 from cytoline.audit.erasure.lineage import Made
 from cytoline.audit.erasure.marks import Marks
 from cytoline.audit.erasure.objects import Objects, entries_of_runs, judge_objects
-from cytoline.audit.erasure.person import Person, find_person
+from cytoline.audit.erasure.person import Person, find_person, refuse_early
 from cytoline.audit.erasure.stores import Store, Stores, open_stores
 from cytoline.audit.erasure.tracked import Places, agreed, rows_with, tracking_places, versions_of
 from cytoline.crosswalk import Crosswalk
@@ -131,6 +131,7 @@ class Plan:
 
 def make_plan(pseudonym: str, withdraw: bool, allowed: tuple[Path, ...] = ()) -> Plan:
     """Read everything; change nothing.  ``allowed``: folders outside of the project that may be changed."""
+    refuse_early(pseudonym)
     places = tracking_places(allowed)
     stores = open_stores(Path())
     journal = Journal.load(reference_of(pseudonym))

@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.audit.standin import encoded, fingerprint, made_anew
 from cytoline.audit.erasure.execute import forget_in_crosswalk
-from cytoline.audit.erasure.files import count_links, work_files
+from cytoline.audit.erasure.files import count_links, judge_files, work_files
 from cytoline.audit.erasure.history import replacements, search_history
 from cytoline.audit.erasure.incoming import divide
 from cytoline.audit.erasure.journal import Journal
@@ -25,6 +25,7 @@ from cytoline.audit.erasure.marks import Marks
 from cytoline.audit.erasure.memory import memo_to_drop
 from cytoline.audit.erasure.packing import unreadable
 from cytoline.audit.erasure.person import Person, refuse_phantom
+from cytoline.audit.erasure.plan import make_plan
 from cytoline.audit.erasure.prune import pruned, pruned_coco, pruned_table
 from cytoline.audit.erasure.stores import Store, Stores, folder_object
 from cytoline.audit.erasure.tracked import Places, redact, rows_with, tracking_places
@@ -228,6 +229,10 @@ def test_a_phantom_cannot_be_erased(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(CytolineError, match="phantom"):
         refuse_phantom(code, [{"source": "phantom", "patient": "P1"}])
     refuse_phantom(code, [{"source": "clinic", "patient": "P1"}])
+    Path("data/clean").mkdir()
+    Path("data/clean/manifest.jsonl").write_text(json.dumps({"source": "phantom", "patient": code}) + "\n")
+    with pytest.raises(CytolineError, match="phantom"):  # at once: this is no DVC repository, and nobody asked for one
+        make_plan(code, withdraw=False)
 
 
 def test_a_picture_of_two_people_stops_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,6 +324,17 @@ def test_what_cannot_be_read_into_is_known(content: bytes) -> None:
     assert unreadable(content)
     assert unreadable(packed(content))
     assert not unreadable(packed(zipped(PICTURE)))
+
+
+def test_the_index_and_lists_of_seals_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where nothing in them is known as hers: an MD5 of a raw file is not looked for."""
+    monkeypatch.chdir(tmp_path)
+    names = {".cytoline/lineage.sqlite", ".cytoline/lineage.sqlite-wal", ".cytoline/sealed/ab.jsonl"}
+    for name in (*names, ".cytoline/other"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("nothing")
+    found = judge_files(Person(HERS, Pseudonyms(synthetic_key())), MARKS, Stores([]), set(), Places(None))
+    assert {change.path.as_posix() for change in found.by_place[".cytoline"]} == names
 
 
 def test_no_folder_of_the_work_tree_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
