@@ -21,7 +21,14 @@ DEEPEST = 4
 LARGEST = 1 << 28
 """Bytes of one file that are unpacked."""
 _ZIP_END = 1 << 16
-_OPAQUE = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"\x1f\x9d", b"MSCF")
+_OPAQUE: tuple[bytes, ...] = (
+    b"7z\xbc\xaf\x27\x1c",
+    b"Rar!\x1a\x07",
+    b"\x28\xb5\x2f\xfd",
+    b"\x04\x22\x4d\x18",
+    b"\x1f\x9d",
+    b"MSCF",
+)
 _OPAQUE += (b"-----BEGIN PGP MESSAGE", b"age-encryption.org/", b"Salted__")
 _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 
