@@ -62,7 +62,7 @@ def zipped(content: bytes) -> bytes:
     """A deflated ZIP with one file."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("x.png", content)
+        archive.writestr(zipfile.ZipInfo("x.png"), content, zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 
@@ -82,9 +82,9 @@ def zipped(content: bytes) -> bytes:
         (f"x1{HERS}b".encode(), "code"),  # what stands before it in a database may be a digit
         ("Müller & Söhnes".encode(), None),
         (b"12", None),  # too short to prove anything
-        (gzip.compress(HERS.encode()), "packed"),
-        (gzip.compress(OTHERS.encode()) + gzip.compress(HERS.encode()), "packed"),
-        (zipped(gzip.compress(PICTURE)), "packed"),
+        (gzip.compress(HERS.encode(), mtime=0), "packed"),
+        (gzip.compress(OTHERS.encode(), mtime=0) + gzip.compress(HERS.encode(), mtime=0), "packed"),
+        (zipped(gzip.compress(PICTURE, mtime=0)), "packed"),
         (packed(zipped(PICTURE)), "packed"),
         (zipped(OTHERS.encode()), None),
         (OTHERS.encode(), None),
@@ -319,7 +319,9 @@ def test_another_projects_folders_are_left_alone(tmp_path: Path, monkeypatch: py
     assert tmp_path / "theirs" / "mlflow.db" in tracking_places().outside
 
 
-@pytest.mark.parametrize("content", [b"7z\xbc\xaf\x27\x1c...", gzip.compress(PICTURE)[:-9], zipped(PICTURE)[:99]])
+@pytest.mark.parametrize(
+    "content", [b"7z\xbc\xaf\x27\x1c...", gzip.compress(PICTURE, mtime=0)[:-9], zipped(PICTURE)[:99]]
+)
 def test_what_cannot_be_read_into_is_known(content: bytes) -> None:
     assert unreadable(content)
     assert unreadable(packed(content))
