@@ -10,6 +10,7 @@ times are after set-up.  Figures go to benchmarks/results/pipeline.json.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import tempfile
@@ -80,6 +81,7 @@ class Bench:
 def phantom(bench: Bench) -> list[Figure]:
     """`make repro` on the phantom, once per seed; a seed is other patients and another training.  Time: seed 0."""
     minutes, peaks, detectors, classifiers = [], [], [], []
+    busy = os.getloadavg()[0]
     for seed in range(bench.seeds):
         place = bench.clone(f"phantom-{seed}")
         _set_seed(place, seed)
@@ -91,7 +93,7 @@ def phantom(bench: Bench) -> list[Figure]:
         classifiers.append(metric(place, "classifier", "balanced_accuracy"))
     seeds = ", ".join(str(seed) for seed in range(bench.seeds))
     return [
-        figure("phantom_repro_min", minutes[0], 1, "seed 0, nothing else running"),
+        figure("phantom_repro_min", minutes[0], 1, f"seed 0; load of the machine before it began: {busy:.1f}"),
         figure(
             "phantom_peak_gb",
             max(peaks),

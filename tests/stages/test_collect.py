@@ -237,7 +237,13 @@ def run_stage(out: Path) -> subprocess.Popen[str]:
         str(out),
     ]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe, env=environment, preexec_fn=heed_interrupts)
+
+
+def heed_interrupts() -> None:
+    """A job in a shell's background starts with Ctrl-C ignored, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_ctrl_c_leaves_the_last_good_state(place: Path) -> None:
