@@ -11,10 +11,8 @@ import base64
 import binascii
 import hashlib
 import html
-import io
 import json
 import re
-import tarfile
 import unicodedata
 import urllib.parse
 from collections.abc import Iterator
@@ -22,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from cytoline.audit.erasure.packing import DEEPEST, opened
+from cytoline.audit.erasure.packing import DEEPEST, members, opened
 
 How = Literal["whole file", "in a tar", "in a page", "code", "name", "packed"]
 
@@ -99,18 +97,6 @@ class Marks:
 def is_text(content: bytes) -> bool:
     """Text, or an SQLite file (which keeps text as it is)."""
     return b"\0" not in content[:8192] or content.startswith(b"SQLite format 3\0")
-
-
-def members(content: bytes) -> Iterator[bytes]:
-    """The files in a tar, as far as it can be read."""
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            for member in archive:
-                taken = archive.extractfile(member) if member.isfile() else None
-                if taken is not None:
-                    yield taken.read()
-    except (tarfile.TarError, OSError, ValueError):
-        return
 
 
 def _pictures(content: bytes) -> Iterator[bytes]:

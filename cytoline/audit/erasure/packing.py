@@ -58,7 +58,7 @@ def opened(content: bytes) -> Iterator[bytes | None]:
     elif content.startswith(b"%PDF") or content[128:132] == b"DICM":
         yield from unpacked(content)
     elif content[257:262] == b"ustar":
-        yield from _tarred(content)
+        yield from members(content)  # codes in it lie open; only what is packed once more has to be opened
 
 
 def unreadable(content: bytes, depth: int = 0) -> bool:
@@ -99,8 +99,8 @@ def _zipped(content: bytes) -> Iterator[bytes | None]:
         yield None
 
 
-def _tarred(content: bytes) -> Iterator[bytes | None]:
-    """Codes in a tar lie open; only what is packed once more has to be opened."""
+def members(content: bytes) -> Iterator[bytes]:
+    """The files in a tar, as far as it can be read."""
     try:
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             for member in archive:
