@@ -90,7 +90,7 @@ class Revision:
         """``dvc.lock``, stage by stage; empty where there is none."""
         document = _mapping(self.read("dvc.lock"), "dvc.lock", self.name)
         try:
-            return {name: _stage(name, entry) for name, entry in (document.get("stages") or {}).items()}
+            return {name: locked_stage(name, entry) for name, entry in (document.get("stages") or {}).items()}
         except (KeyError, TypeError, AttributeError):
             raise _broken("dvc.lock", self.name) from None
 
@@ -184,7 +184,8 @@ def read_yaml(content: bytes) -> Any:
         loader.dispose()
 
 
-def _stage(name: str, entry: Mapping[str, Any]) -> LockedStage:
+def locked_stage(name: str, entry: Mapping[str, Any]) -> LockedStage:
+    """One entry of `stages` in dvc.lock.  Raises ``KeyError``, ``TypeError`` or ``AttributeError`` where it is none."""
     return LockedStage(
         name,
         str(entry.get("cmd", "")),

@@ -10,8 +10,7 @@ from typing import Any
 import yaml
 
 from cytoline.audit.erasure.stores import Stores
-from cytoline.audit.revision import LockedStage, Revision, commits, read_yaml
-from cytoline.audit.revision import _stage as locked_stage
+from cytoline.audit.revision import LockedStage, Revision, commits, locked_stage, read_yaml
 from cytoline.errors import CytolineError
 
 _LEARN_FROM = frozenset({"train", "val"})
