@@ -36,6 +36,7 @@ from benchmarks.result import ROOT, Figure, current_commit, record
 from cytoline.audit.package import verify as package
 from cytoline.audit.signing import make_key
 from cytoline.command import run
+from cytoline.compute import ComputeParams, worker_pool
 from cytoline.errors import CytolineError
 from cytoline.gate.rules import GateParams
 from cytoline.progress import Bar
@@ -159,7 +160,8 @@ def erasure(bench: Bench) -> list[Figure]:
 def gate(bench: Bench) -> list[Figure]:
     """The gate on trainings that differ in nothing but the seed, and on true losses."""
     material = gating.Material.read(gating.MATERIAL)
-    answers = gating.measure_gate(material, GateParams.load(), comparisons=bench.comparisons)
+    with worker_pool(ComputeParams.load()) as pool:
+        answers = gating.measure_gate(material, GateParams.load(), pool, comparisons=bench.comparisons)
     Console().print(gating.power_table(answers))
     return gating.figures_of(answers)
 

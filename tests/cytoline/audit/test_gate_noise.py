@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,8 @@ def test_a_planted_drop_is_as_large_as_it_says(material: Material) -> None:
 def test_the_benchmark_finds_what_was_planted(material: Material) -> None:
     rules = {"classifier.balanced_accuracy": Rule(max_loss=0.03, seed_sd=0.01)}
     gate = GateParams(false_alarm=0.02, samples=100, min_patients=5, rules=rules)
-    (answer,) = measure_gate(material, gate, sizes=(20,), comparisons=30)
+    with ThreadPoolExecutor(1) as pool:
+        (answer,) = measure_gate(material, gate, pool, sizes=(20,), comparisons=30)
     assert answer.false_fail <= 0.1
     shares = list(answer.caught["classifier"].values())
     assert shares[0] < shares[-1] == 1.0
