@@ -68,8 +68,9 @@ class Running:
         return True
 
     def interrupt(self) -> None:
-        """Ctrl-C: a terminal sends it to every process of the foreground group."""
-        os.killpg(self.process.pid, signal.SIGINT)
+        """Ctrl-C: a terminal sends it to every process of the foreground group; one that has ended hears nothing."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGINT)
 
     def finish(self, watch: Callable[[psutil.Process], None] | None = None, timeout: float = 7200) -> Done:
         """Wait for its end; after ``timeout`` seconds it is killed (code -9)."""

@@ -109,10 +109,13 @@ def add(
     console.print(preview(examined, classes))
     if list_refused:
         for note in examined.notes:
-            console.print(f"{note.file}: {note.what} {note.reason} {note.detail}", markup=False)
+            # As Python writes it: a name may hold line ends and a terminal's control characters.
+            console.print(f"{note.file!r}: {note.what} {note.reason} {note.detail}", markup=False)
     classes.require(examined.labels, f"source {name}")
     if not examined.kept:
         raise CytolineError("not one image of this folder can be used", "the table above counts the reasons")
+    if not yes and not sys.stdin.isatty():
+        _require_most(examined)
     if not yes and sys.stdin.isatty() and not typer.confirm(f"Keep this as {target}?", default=True):
         console.print("nothing was kept")
         raise typer.Exit(1)
@@ -140,6 +143,17 @@ def understand(path: Path, given: dict[str, Any], taxonomy: Taxonomy) -> SourceI
             "a phantom is not a folder of images", f"write a {SOURCE_FILE} like {INCOMING}/{PHANTOM}'s in a new folder"
         )
     return info
+
+
+def _require_most(examined: Examined) -> None:
+    """Nobody is there to ask: then at least half of the images must be usable."""
+    reasons = examined.refused("file")
+    left_out = sum(count for reason, count in reasons.items() if reason not in ("other_file", "duplicate"))
+    if left_out > len(examined.kept):
+        raise CytolineError(
+            f"{left_out} of {left_out + len(examined.kept)} images would be left out, and nobody is there to ask",
+            "mend what the table above counts, or say `--yes` if it is meant to be",
+        )
 
 
 def preview(examined: Examined, taxonomy: Taxonomy) -> Table:

@@ -89,7 +89,17 @@ def check_dvc(root: Path = Path()) -> Finding:
     done = [name for name in stages if any(key.split("@")[0] == name for key in built)]
     if not done:
         return Finding(OK, f"{len(stages)} stages, none built yet")
+    absent = [path for path in _outs(built) if not (root / path).exists()]
+    if absent:
+        missing = f"{len(absent)} of their results are not here (`dvc repro` makes them, `dvc pull` fetches them)"
+        return Finding(OK, f"{len(done)} of {len(stages)} stages recorded; {missing}")
     return Finding(OK, f"{len(done)} of {len(stages)} stages built (`dvc status` says which are out of date)")
+
+
+def _outs(built: dict[str, Any]) -> list[str]:
+    """Paths that dvc.lock names as results."""
+    outs = [out for stage in built.values() if isinstance(stage, dict) for out in stage.get("outs") or ()]
+    return [str(out["path"]) for out in outs if isinstance(out, dict) and "path" in out]
 
 
 def _stages(path: Path) -> dict[str, Any] | None:

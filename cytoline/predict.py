@@ -156,7 +156,10 @@ def show(looked: Sequence[Looked], skipped: Sequence[Skipped], classes: Sequence
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="images: fields, or single cells if that is what was trained")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="images: fields; or single cells, the nucleus in the middle, if that is what was trained"),
+    ],
     out: Annotated[Path, typer.Option(help="folder for pictures, predictions.json and index.html")],
     models: Annotated[Path, typer.Option(help="folder with detector, upscaler and classifier")] = Path("models"),
     min_score: Annotated[

@@ -33,6 +33,8 @@ class Enlarging(BaseModel):
     factor: Annotated[int, Field(ge=1)]
     context: Annotated[float, Field(ge=1)]
     min_px: Annotated[int, Field(ge=1)]
+    cell_px: Annotated[float, Field(gt=0)] | None = None
+    """Longer side of the box in pictures of single cells; None where the box is the whole picture."""
     weights_sha256: str | None = None
 
 
@@ -92,7 +94,7 @@ class Screener:
 
     def _boxes(self, image: RGB) -> tuple[list[BBox], list[float]]:
         if self._detector is None:
-            return [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))], [1.0]
+            return [cell_box(image.shape[1], image.shape[0], self.enlarging.cell_px)], [1.0]
         boxes, scores, _ = self._detector.predict(image, self._views)
         return [(float(x), float(y), float(w), float(h)) for x, y, w, h in boxes], [float(score) for score in scores]
 
@@ -104,6 +106,12 @@ class Screener:
             Finding(box, score, dict(zip(self._classifier.classes, map(float, row), strict=True)), patch)
             for (box, score), row, patch in zip(cells, rows, enlarged, strict=True)
         ]
+
+
+def cell_box(width: int, height: int, side: float | None) -> BBox:
+    """The box of the cell in a picture of one: a square of ``side`` in the middle, or as much of it as there is."""
+    w, h = (float(length) if side is None else min(side, float(length)) for length in (width, height))
+    return (width - w) / 2, (height - h) / 2, w, h
 
 
 def trained_card(folder: Path) -> ModelCard:

@@ -71,8 +71,8 @@ class Taxonomy(BaseModel):
             listed = ", ".join(f"{label!r} x{count}" for label, count in sorted(unknown.items()))
             raise CytolineError(
                 f"{where}: labels outside the taxonomy {self.name!r}: {listed}",
-                f"map them in that source's source.yaml under `label_aliases`, or in "
-                f"configs/taxonomies/{self.name}.yaml (classes: {', '.join(self.classes)})",
+                f"map them (`cytoline add ... --alias LABEL=CLASS`, or `label_aliases` in its source.yaml), or "
+                f"choose another taxonomy (`--taxonomy`); classes of {self.name}: {', '.join(self.classes)}",
             )
 
 

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import typer
@@ -127,14 +128,28 @@ def plan(
     return sorted([p for p in found if p.origin != "background"] + kept, key=lambda p: p.patch_id)
 
 
-def summary(patches: Iterable[PatchRecord], how: Cut) -> str:
+def cell_side(records: Iterable[Record], split: dict[str, str]) -> float | None:
+    """Median longer side, pixels, of the boxes in train pictures of single cells; None where the box is the picture.
+
+    Whoever grades a new picture of one cell has no box for it and must cut as much of it as was cut here.
+    """
+    sides, whole = [], 0
+    for record in records:
+        if record.role == "cell" and split[record.image_id] == "train":
+            for _, _, width, height in (item.bbox for item in record.annotations):
+                sides.append(max(width, height))
+                whole += width >= record.width and height >= record.height
+    return median(sides) if sides and whole * 2 < len(sides) else None
+
+
+def summary(patches: Iterable[PatchRecord], how: Cut, cell_px: float | None) -> str:
     """Counts by split, origin and label, and how the patches were cut, as JSON."""
     counts = Counter((p.split, p.origin, p.label or "unmatched") for p in patches)
     rows = [
         {"split": split, "origin": origin, "label": label, "patches": count}
         for (split, origin, label), count in sorted(counts.items())
     ]
-    told = {"patches": sum(counts.values()), "counts": rows, "cut": how.model_dump()}
+    told = {"patches": sum(counts.values()), "counts": rows, "cut": {**how.model_dump(), "cell_px": cell_px}}
     return json.dumps(told, indent=1, sort_keys=True) + "\n"
 
 
@@ -146,8 +161,8 @@ def main(
 ) -> None:
     """Cut a patch around every annotated cell and around what the detector found."""
     params = PatchesParams.load()
-    records = read_manifest(clean)
-    patches = plan(records, read_split(split), read_detections(detections), params)
+    records, parts = read_manifest(clean), read_split(split)
+    patches = plan(records, parts, read_detections(detections), params)
     if not patches:
         raise CytolineError("there is no annotated cell and no detection to cut out", "add annotated images")
     cells: dict[str, list[tuple[str, BBox]]] = {}
@@ -162,7 +177,7 @@ def main(
             folder, ((name, blob.read()) for _, blobs in results for name, blob in blobs.items()), params.shards
         )
         write_patches(folder, patches)
-        atomic.write_text(folder / "summary.json", summary(patches, pixels))
+        atomic.write_text(folder / "summary.json", summary(patches, pixels, cell_side(records, parts)))
 
 
 if __name__ == "__main__":

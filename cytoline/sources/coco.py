@@ -73,7 +73,7 @@ def _checked(context: Context, file: str) -> dict[str, list[dict[str, Any]]]:
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise CytolineError(
                 f"{shown} has no list of objects `{part}`, so it is not a COCO file",
-                "export it as COCO, or name another file under `annotations` in source.yaml",
+                "export it as COCO, or name another file (`cytoline add ... --annotations FILE`)",
             )
         parts[part] = items
     for part in ("images", "categories"):

@@ -47,7 +47,7 @@ class Context:
         if len(fitting) != 1:
             raise CytolineError(
                 f"source {self.name}: {len(fitting)} files could hold the annotations ({' or '.join(suffixes)})",
-                "name the right one in source.yaml: `annotations: FILE`",
+                "name the right one: `cytoline add ... --annotations FILE`, or `annotations: FILE` in its source.yaml",
             )
         return fitting
 

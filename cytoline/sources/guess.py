@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from statistics import median
@@ -37,6 +38,9 @@ _LICENCES = (
     ("CC0 1.0", "CC0-1.0"),
 )
 
+_YOLO = re.compile(r"\s*\d+(\s+\d*\.?\d+([eE]-?\d+)?){4}\s*(\n|$)")
+"""A line of class number, centre and size."""
+
 _PATCH_SHARE = 0.62
 """With the usual patches.context of 1.3 a patch then shows 0.8 of a cell picture's side."""
 
@@ -66,6 +70,7 @@ def guess_kind(listing: Listing, taxonomy: Taxonomy) -> str:
         return "fields-coco"
     if isinstance(data, list) or ".csv" in suffixes:
         return "fields-csv-points"
+    _refuse_yolo(listing)
     return "wsi-regions" if all(_is_tiled(listing.files[name]) for name in listing.images) else "fields-plain"
 
 
@@ -104,6 +109,17 @@ def _is_tiled(path: Path) -> bool:
         return openslide.OpenSlide.detect_format(path) is not None
     except (openslide.OpenSlideError, OSError):
         return False
+
+
+def _refuse_yolo(listing: Listing) -> None:
+    """Labels that are not read must not pass for fields without annotations."""
+    stems = {PurePosixPath(name).stem for name in listing.images}
+    texts = [name for name in listing.files if name.lower().endswith(".txt") and PurePosixPath(name).stem in stems]
+    if any(_YOLO.match(_text(listing.files[name])) for name in texts[:_PROBED]):
+        raise CytolineError(
+            "the text files beside the images look like YOLO labels, which are not read",
+            "export the annotations as COCO or Pascal VOC; or say `--kind fields-plain` to do without them",
+        )
 
 
 def _only_json(listing: Listing) -> Any:

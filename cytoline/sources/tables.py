@@ -14,6 +14,11 @@ from cytoline.errors import CytolineError
 
 MEGABYTE = 1_000_000
 
+
+class NameTwiceError(ValueError):
+    """A JSON object with two values of one name."""
+
+
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -32,34 +37,55 @@ def read_json(path: Path, megabytes: int, shown: str) -> Any:
     """Parse a JSON file.  Raises ``CytolineError`` where it is none."""
     content = read_limited(path, megabytes, shown)
     try:
-        data = json.loads(content.decode("utf-8-sig"))
+        data = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_each_name_once)
         if _SURROGATE.search(content):
             # Half a character passes json and would only fail when the manifest is written.
             json.dumps(data, ensure_ascii=False).encode("utf-8")
         return data
+    except NameTwiceError:
+        raise CytolineError(
+            f"{shown}: an object has one name twice, so one of its values would be lost", "export the annotations again"
+        ) from None
     except (ValueError, RecursionError) as error:
         where = f" at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise CytolineError(f"{shown} is not valid JSON{where}", "export the annotations again") from None
 
 
+def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise NameTwiceError
+    return found
+
+
 def read_rows(path: Path, megabytes: int, shown: str) -> list[dict[str, str]]:
     """Parse a CSV file with a header line; comma, semicolon or tab between the columns.
 
-    Every row has every column of the header: a row that ends early is filled with "".
+    Every row has every column of the header: a row that ends early is filled with "".  Raises ``CytolineError`` where
+    a column's name occurs twice or a row has more cells than there are columns: which value counts would be a guess.
     """
     try:
         text = read_limited(path, megabytes, shown).decode("utf-8-sig")
         header = text.split("\n", 1)[0]
         delimiter = max(",;\t", key=header.count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="", strict=True)
-        rows = [{str(k).strip(): v.strip() for k, v in row.items() if isinstance(v, str)} for row in reader]
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        names = [name.strip() for name in next(lines, [])]
+        rows = [_row(names, cells, f"{shown}:{lines.line_num}") for cells in lines if cells]
     except UnicodeDecodeError:
         raise CytolineError(f"{shown} is not UTF-8 text", "save it as CSV in UTF-8") from None
     except csv.Error as error:
         raise CytolineError(f"{shown} is not a valid CSV file ({error})", "export it again") from None
     if not rows:
         raise CytolineError(f"{shown} holds no rows", "it needs a header line and a row per cell")
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise CytolineError(f"{shown}: columns that occur twice: {', '.join(twice)}", "give each a name of its own")
     return rows
+
+
+def _row(names: list[str], cells: list[str], where: str) -> dict[str, str]:
+    if any(cell.strip() for cell in cells[len(names) :]):
+        raise CytolineError(f"{where}: a row with more cells than there are columns", "export it again")
+    return dict(zip(names, (cell.strip() for cell in cells), strict=False)) | dict.fromkeys(names[len(cells) :], "")
 
 
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -55,8 +55,9 @@ def compare(upscaler: Upscaler, cells: Sequence[Cell], seed: int) -> dict[str, f
         figures[f"lanczos_{name}"] = float(lanczos[:, column].mean())
         best = bicubic if figures[f"bicubic_{name}"] > figures[f"lanczos_{name}"] else lanczos
         for key, values in ((name, ours[:, column]), (f"{name}_gain", (ours - best)[:, column])):
-            low, high = interval(values, patients, seed)
-            figures |= {key: float(values.mean()), f"{key}_low": low, f"{key}_high": high}
+            figures[key] = float(values.mean())
+            if figures["patients"] > 1:  # one patient says nothing of how much patients differ
+                figures[f"{key}_low"], figures[f"{key}_high"] = interval(values, patients, seed)
     return {name: round(value, 6) for name, value in figures.items()}
 
 

@@ -95,8 +95,34 @@ def test_what_matters_is_copied_and_described(place: Path, delivery: Path) -> No
 
 def test_refused_files_are_named_when_asked(place: Path, delivery: Path) -> None:
     said = call(delivery, "--name", "new", "--list-refused")
-    assert "JPEGImages/c.png: file empty" in said
-    assert "JPEGImages/secret.png: file link_out" in said
+    assert "'JPEGImages/c.png': file empty" in said
+    assert "'JPEGImages/secret.png': file link_out" in said
+
+
+def test_a_name_cannot_drive_the_terminal(place: Path, delivery: Path) -> None:
+    (delivery / "JPEGImages" / "\x1b[2Jx\n.png").write_bytes(b"")
+    said = call(delivery, "--name", "new", "--list-refused", "--yes")
+    assert "\x1b[2J" not in said
+    assert "'JPEGImages/\\x1b[2Jx\\n.png': file empty" in said
+
+
+def test_with_nobody_to_ask_most_images_must_be_usable(place: Path, delivery: Path) -> None:
+    for name in ("d", "e", "f"):
+        (delivery / "JPEGImages" / f"{name}.png").write_bytes(b"")
+    with pytest.raises(CytolineError, match="5 of 7 images would be left out"):
+        call(delivery, "--name", "new")
+    assert not Path("data/incoming/new").exists()
+    call(delivery, "--name", "new", "--yes")
+
+
+def test_yolo_labels_do_not_pass_for_fields_without_cells(place: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "yolo" / "a.png")
+    (tmp_path / "yolo" / "a.txt").write_text("0 0.5 0.5 0.1 0.25\n")
+    with pytest.raises(CytolineError, match="look like YOLO labels"):
+        call(tmp_path / "yolo", "--name", "new")
+    assert "other_file" in call(tmp_path / "yolo", "--name", "new", "--kind", "fields-plain", "--list-refused")
+    (tmp_path / "yolo" / "a.txt").write_text("seen by two readers\n")
+    call(tmp_path / "yolo", "--name", "newer")
 
 
 def test_another_taxonomy_starts_a_new_list_of_sources(place: Path, delivery: Path) -> None:

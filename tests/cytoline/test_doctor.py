@@ -105,6 +105,11 @@ def test_dvc_missing_frozen_in_use_and_built(tmp_path: Path) -> None:
     assert "none built" in doctor_project.check_dvc(tmp_path).found
     (tmp_path / "dvc.lock").write_text("stages: {a@1: {cmd: x}}")
     assert "1 of 2" in doctor_project.check_dvc(tmp_path).found
+    (tmp_path / "dvc.lock").write_text("stages: {a@1: {cmd: x, outs: [{path: x}, {path: y}]}}")
+    (tmp_path / "x").mkdir()
+    assert "1 of 2 stages recorded; 1 of their results are not here" in doctor_project.check_dvc(tmp_path).found
+    (tmp_path / "y").write_text("")
+    assert "1 of 2 stages built" in doctor_project.check_dvc(tmp_path).found
     lock.write_text(json.dumps({"data": {"write": {"pid": os.getpid(), "cmd": "dvc repro"}}}))
     assert str(os.getpid()) in doctor_project.check_dvc(tmp_path).found
     ended = subprocess.Popen([sys.executable, "-c", ""])

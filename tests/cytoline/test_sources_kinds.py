@@ -74,6 +74,7 @@ def test_coco_entries_that_point_elsewhere_are_refused_with_their_boxes(tmp_path
         (b"{}", "no list of objects `images`"),
         (b" " * 1_000_001, "larger than 1 MB"),
         (b'{"images": [{"id": 1}, {"id": "1"}], "annotations": [], "categories": []}', "occur twice"),
+        (b'{"images": [], "annotations": [{}], "annotations": [], "categories": []}', "one name twice"),
     ],
 )
 def test_a_broken_coco_file_stops_with_its_name(tmp_path: Path, content: bytes, said: str) -> None:
@@ -328,6 +329,27 @@ def test_a_first_row_that_ends_early_hides_no_column(tmp_path: Path) -> None:
     examined = look(points, info("fields-csv-points", box_px=10))
     assert examined.refused("box") == {"not_a_box": 1}
     assert len(list(examined.labels)) == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("image,x,x,y,label\na.png,5,6,7,NILM\n", "occur twice: x"),
+        ("image,x,y,label\na.png,5,7,NILM\na.png,5,7,NILM,more\n", "a.csv:3: a row with more cells"),
+    ],
+)
+def test_a_table_whose_values_could_mean_two_things_is_refused(tmp_path: Path, table: str, said: str) -> None:
+    picture(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / "a.csv").write_text(table)
+    with pytest.raises(CytolineError) as caught:
+        look(tmp_path / "s", info("fields-csv-points", box_px=10))
+    assert said in caught.value.cause
+
+
+def test_empty_cells_at_the_end_of_a_row_are_no_harm(tmp_path: Path) -> None:
+    picture(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / "a.csv").write_text("image,x,y,label,,\na.png,20,15,NILM,,,\n\n")
+    assert look(tmp_path / "s", info("fields-csv-points", box_px=10)).boxes == 1
 
 
 def test_a_first_json_object_that_says_less_hides_no_column(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted_cells import CELL, content, in_process, inside, plant, write_params
+from planted_cells import CELL, HEIGHT, WIDTH, content, in_process, inside, plant, write_params
 
 from cytoline.detections import Detection, write_detections
 from cytoline.errors import CytolineError
 from cytoline.images import read_image
 from cytoline.manifest import BBox
-from cytoline.patches import PatchRecord, read_patches
+from cytoline.patches import PatchRecord, read_patches, window
+from cytoline.screening import cell_box
 from cytoline.shards import Shards
 from stages import extract_patches
 from stages.extract_patches import main
@@ -129,7 +130,33 @@ def test_the_summary_counts_every_patch(planted: Path) -> None:
     summary = json.loads((planted / OUT / "summary.json").read_text())
     assert summary["patches"] == len(patches) == sum(row["patches"] for row in summary["counts"]) == 6
     assert {"split": "val", "origin": "detected", "label": "unmatched", "patches": 1} in summary["counts"]
-    assert summary["cut"] == {"context": 1.5, "min_px": 16}
+    assert summary["cut"] == {"context": 1.5, "min_px": 16, "cell_px": None}
+
+
+SMALL: BBox = (10.0, 8.0, 20.0, 14.0)
+WHOLE: BBox = (0.0, 0.0, float(WIDTH), float(HEIGHT))
+
+
+@pytest.mark.parametrize(
+    ("role", "boxes", "side"), [("cell", SMALL, 20.0), ("cell", WHOLE, None), ("field", SMALL, None)]
+)
+def test_pictures_of_single_cells_say_how_much_of_them_is_the_cell(
+    tmp_path: Path, role: str, boxes: BBox, side: float | None
+) -> None:
+    write_params(tmp_path)
+    other = (2.0, 2.0, 40.0, 40.0)  # validation: not what was learnt from
+    plant(tmp_path, {"a": ("train", [(boxes, "NILM")]), "b": ("val", [(other, "NILM")])}, role=role)
+    _found(tmp_path)
+    _run(tmp_path)
+    cut = json.loads((tmp_path / OUT / "summary.json").read_text())["cut"]
+    assert cut["cell_px"] == side
+
+
+def test_a_new_picture_of_one_cell_is_cut_as_large_as_those_it_was_learnt_from() -> None:
+    centred = (40.0, 43.0, 20.0, 14.0)
+    assert window(cell_box(100, 100, 20.0), 1.3, 8, (100, 100)) == window(centred, 1.3, 8, (100, 100))
+    assert cell_box(100, 80, None) == (0, 0, 100, 80)
+    assert cell_box(12, 100, 20.0) == (0, 40, 12, 20)
 
 
 def test_a_second_run_and_a_new_neighbour_leave_patches_as_they_were(planted: Path) -> None:

@@ -178,6 +178,13 @@ def test_the_gain_is_against_the_better_filter() -> None:
     assert figures["psnr"] == figures["lanczos_psnr"]
     assert figures["psnr_gain"] <= 0
     assert figures["patients"] == 4
+    assert figures["psnr_low"] <= figures["psnr"] <= figures["psnr_high"]
+
+
+def test_one_patient_gives_no_interval() -> None:
+    figures = compare(Resampled(2), [Cell("p", _texture(seed)) for seed in range(4)], 0)
+    assert {"psnr", "psnr_gain"} <= set(figures)
+    assert not {name for name in figures if name.endswith(("_low", "_high"))}
 
 
 def test_the_interval_is_over_patients() -> None:
