@@ -22,7 +22,7 @@ from cytoline.errors import CytolineError
 from cytoline.images import RGB, png_bytes, read_image
 from cytoline.manifest import Annotation, Record, json_line, write_manifest
 from cytoline.pseudonyms import KEY_VARIABLE
-from tests.planted_workers import no_workers_in
+from tests.planted_workers import in_a_thread, no_workers_in
 
 PROJECT = Path(__file__).parents[3]
 NAME = "MUELLER ANNA"
@@ -255,7 +255,9 @@ def test_exiftool_sees_what_it_can_see_and_no_value_comes_out(tmp_path: Path) ->
 
 
 @pytest.mark.workers
-def test_deidentify_makes_a_folder_that_verify_finds_nothing_in(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_deidentify_makes_a_folder_that_verify_finds_nothing_in(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = here / NAME
     source.mkdir()
     exif = Image.Exif()
@@ -272,6 +274,7 @@ def test_deidentify_makes_a_folder_that_verify_finds_nothing_in(here: Path, caps
     assert len(made) == 2
     whole = next(path for path in made if path.suffix == ".jpg")
     assert np.array_equal(read_image(whole), read_image(source / f"{NAME}.jpg")), "no pixel changed"
+    monkeypatch.setattr(command, "worker_pool", in_a_thread)
     assert verdict(here / "out")[0] == 0
     said = capsys.readouterr()
     assert "1 x other: no_image" in said.out
