@@ -26,12 +26,16 @@ from cytoline.manifest import Annotation, Record, read_manifest, write_manifest
 from cytoline.phantom import PhantomSpec, render_phantom
 from cytoline.phantom.answer_key import AnswerKey, answer_key
 from cytoline.pseudonyms import CROSSWALK_VARIABLE, KEY_VARIABLE, Pseudonyms, ensure_key, synthetic_key
+from stages.anonymize import __main__ as command
 from stages.anonymize.__main__ import main
 from stages.collect.__main__ import main as collect
+from tests.planted_workers import no_workers_in
 
 SPEC = PhantomSpec(
     patients=4, slides_per_patient=1, fields_per_slide=2, width=384, height=288, cells_max=7, burned_in=0.8, seed=9
 )
+
+no_workers = no_workers_in(command)
 
 
 # The phantom ----------------------------------------------------------------------------------------------------
@@ -67,10 +71,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
         patch.chdir(root)
         patch.setenv(KEY_VARIABLE, str(root / "there is none"))
         collect(root / "incoming", root / "raw")
-        command = [sys.executable, "-m", "stages.anonymize"]
+        words = [sys.executable, "-m", "stages.anonymize"]
         options = ["--raw", "raw", "--out", "clean", "--quarantine", "quarantine"]
         patch.setenv("PYTHONPATH", str(PROJECT))
-        ran = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        ran = subprocess.run([*words, *options], capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
     return Done(root, root / "source", answer_key(SPEC), ran.stdout + ran.stderr)
 
@@ -259,6 +263,7 @@ def test_real_images_ask_for_a_key(here: Path) -> None:
     assert not (here / "clean").exists()
 
 
+@pytest.mark.workers
 def test_what_cannot_be_made_anew_is_kept_back_and_counted(here: Path) -> None:
     ensure_key()
     good = png_bytes(labelled("MRN 4471230", (40, 100), 18))
@@ -305,6 +310,7 @@ def test_only_a_real_phantom_gets_the_public_key(here: Path) -> None:
         run_stage(here)
 
 
+@pytest.mark.workers  # each with a memory of its own
 def test_random_pseudonyms_are_remembered_in_the_crosswalk(here: Path, tmp_path: Path) -> None:
     write_params(here, pseudonyms="random", text_min_image=4096)
     raw_store(here, {"a.png": png_bytes(stained())})

@@ -24,15 +24,20 @@ from cytoline.deid.review.quarantine import Held, read_quarantine
 from cytoline.images import RGB, png_bytes, read_image
 from cytoline.manifest import Annotation, Record, read_manifest, write_manifest
 from cytoline.pseudonyms import KEY_VARIABLE, Pseudonyms, ensure_key, load_key
+from stages.anonymize import __main__ as command
 from stages.anonymize.__main__ import main
 from stages.anonymize.anonymize import Folders, anonymize
 from stages.anonymize.balance import Progress, balance, check_folders
 from stages.anonymize.proof import failing, known_names
 from stages.anonymize.records import choose_keys
+from tests.planted_records import coded_record
+from tests.planted_workers import no_workers_in
 
 NO_SEARCH = {"text_min_image": 4096}
 AT, SIDE = (40, 60), 66
 """Where the planted code lies, and how large it is without its paper."""
+
+no_workers = no_workers_in(command)
 
 
 def coded(tint: int) -> RGB:
@@ -258,22 +263,7 @@ def test_a_name_in_a_record_fails_the_run_after_all_was_written(here: Path, caps
 def clean_file(folder: Path, name: str, content: bytes) -> tuple[Path, Record]:
     path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.png"
     path.write_bytes(content)
-    code = path.stem
-    plain = Record(
-        image_id=code,
-        file=path.name,
-        sha256="0" * 64,
-        width=320,
-        height=240,
-        mpp=None,
-        patient=code,
-        slide=code,
-        source="clinic",
-        organ="cervix",
-        stain="",
-        role="field",
-    )
-    return path, plain
+    return path, coded_record(path.stem, 320, 240)
 
 
 def test_the_last_check_finds_what_lies_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,8 @@ from cytoline.deid.vocabulary import Vocabulary
 from cytoline.deid.written import check_written
 from cytoline.errors import CytolineError
 from cytoline.images import RGB, png_bytes
-from cytoline.manifest import Record, write_manifest
+from cytoline.manifest import write_manifest
+from tests.planted_records import coded_record
 
 PROJECT = Path(__file__).parents[3]
 SEEN, BROKEN, FAILED, PASSED = ("a1" * 16, "b2" * 16, "c3" * 16, "a1b3" * 8)
@@ -162,21 +163,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Held(image_id=FAILED, reason="check_failed"),
     ]
     write_quarantine(root / "data/quarantine", rows)
-    passed = Record(
-        image_id=PASSED,
-        file=f"{PASSED}.png",
-        sha256="0" * 64,
-        width=100,
-        height=50,
-        mpp=None,
-        patient=PASSED,
-        slide=PASSED,
-        source="clinic",
-        organ="cervix",
-        stain="",
-        role="field",
-    )
-    write_manifest(root / "data/clean", [passed])
+    write_manifest(root / "data/clean", [coded_record(PASSED, 100, 50)])
     monkeypatch.chdir(root)
     return root
 

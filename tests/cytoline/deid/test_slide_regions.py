@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_slide_planting import SIZE, half, page, picture, tiff, tiles_of
+from planted_slides import SIZE, half, page, picture, tiff, tiles_of
 
 from cytoline.images import RGB
 from cytoline.slides.geojson import BadAnnotations, read_geojson

@@ -14,7 +14,7 @@ import typer
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cytoline.deid import exiftool
+from cytoline.deid import command, exiftool
 from cytoline.deid.audit import AUDIT, Begun, Ended, write_audit
 from cytoline.deid.command import deidentify, verify_deid
 from cytoline.deid.locking import locked
@@ -22,10 +22,13 @@ from cytoline.errors import CytolineError
 from cytoline.images import RGB, png_bytes, read_image
 from cytoline.manifest import Annotation, Record, json_line, write_manifest
 from cytoline.pseudonyms import KEY_VARIABLE
+from tests.planted_workers import in_a_thread, no_workers_in
 
 PROJECT = Path(__file__).parents[3]
 NAME = "MUELLER ANNA"
 CODE = "0123456789abcdef" * 2
+
+no_workers = no_workers_in(command)
 
 
 def tissue(seed: int = 0) -> RGB:
@@ -107,6 +110,7 @@ def test_what_the_stage_leaves_is_clean(clean: Path) -> None:
     assert len(rows) == 4
 
 
+@pytest.mark.workers
 def test_each_kind_of_trouble_is_found_and_not_repeated(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
     info = PngInfo()
     info.add_text("Artist", NAME)
@@ -250,7 +254,10 @@ def test_exiftool_sees_what_it_can_see_and_no_value_comes_out(tmp_path: Path) ->
     assert NAME not in repr(found)
 
 
-def test_deidentify_makes_a_folder_that_verify_finds_nothing_in(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.workers
+def test_deidentify_makes_a_folder_that_verify_finds_nothing_in(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = here / NAME
     source.mkdir()
     exif = Image.Exif()
@@ -267,6 +274,7 @@ def test_deidentify_makes_a_folder_that_verify_finds_nothing_in(here: Path, caps
     assert len(made) == 2
     whole = next(path for path in made if path.suffix == ".jpg")
     assert np.array_equal(read_image(whole), read_image(source / f"{NAME}.jpg")), "no pixel changed"
+    monkeypatch.setattr(command, "worker_pool", in_a_thread)
     assert verdict(here / "out")[0] == 0
     said = capsys.readouterr()
     assert "1 x other: no_image" in said.out

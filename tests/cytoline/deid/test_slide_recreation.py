@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import subprocess
 import sys
 import zlib
@@ -14,31 +13,28 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
-from test_slide_planting import (
+from planted_slides import (
     SECRET,
     SIZE,
     TILE,
-    Planted,
     half,
+    is_inner,
     jpeg_coder,
     jpeg_tables,
-    label_picture,
     leaks,
+    made,
     noise,
     page,
     picture,
     planted_svs,
-    stripped,
+    raw_tiles,
     tiff,
     tiles_of,
+    whole,
 )
 
-from cytoline.deid.polygon import Polygon
-from cytoline.deid.slide.limits import SlideLimits
-from cytoline.deid.slide.recreate import is_slide, recreate_slide
+from cytoline.deid.slide.recreate import recreate_slide
 from cytoline.deid.slide.refusal import CannotRecreate
 from cytoline.images import RGB
 
@@ -46,43 +42,9 @@ SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "phi" / "open
 ALLOWED = {254, 256, 257, 258, 259, 262, 277, 282, 283, 284, 296, 317, 322, 323, 324, 325, 530}
 
 
-def made(tmp_path: Path, content: bytes) -> tuple[Path, Path]:
-    source, target = tmp_path / "source.svs", tmp_path / "out" / "target.tif"
-    source.write_bytes(content)
-    return source, target
-
-
-def refused(tmp_path: Path, content: bytes) -> str:
-    source, target = made(tmp_path, content)
-    with pytest.raises(CannotRecreate) as caught:
-        recreate_slide(source, target)
-    assert not list(target.parent.glob("*")), "nothing half-made is left"
-    assert SECRET.decode() not in str(caught.value)
-    return caught.value.reason
-
-
-def whole(path: Path, level: int = 0) -> RGB:
-    with openslide.OpenSlide(path) as slide:
-        region = slide.read_region((0, 0), level, slide.level_dimensions[level])
-        return np.asarray(region.convert("RGB"), np.uint8)
-
-
-def raw_tiles(path: Path, number: int = 0) -> list[bytes]:
-    with tifffile.TiffFile(path) as file:
-        found = file.pages[number]
-        content = path.read_bytes()
-        return [content[at : at + n] for at, n in zip(found.dataoffsets, found.databytecounts, strict=True)]
-
-
 def scan(tile: bytes) -> bytes:
     """The coded pixels of a JPEG."""
     return tile[tile.index(b"\xff\xda") : tile.index(b"\xff\xd9") + 2]
-
-
-def is_inner(number: int) -> bool:
-    """Whether a base tile lies wholly inside the picture."""
-    y, x = divmod(number, -(-SIZE[0] // TILE))
-    return (x + 1) * TILE <= SIZE[0] and (y + 1) * TILE <= SIZE[1]
 
 
 def covered(path: Path) -> int:
@@ -310,166 +272,6 @@ def test_calibration_is_typed_again_from_numbers(
         if mpp:  # five digits are written
             assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(mpp[0], rel=1e-5)
             assert float(slide.properties["openslide.mpp-y"]) == pytest.approx(mpp[1], rel=1e-5)
-
-
-def red_block(rgb: RGB) -> tuple[Polygon, ...]:
-    """A real search: the outline of what is red, which nothing else in the picture is."""
-    red = (rgb[:, :, 0] > 180) & (rgb[:, :, 1] < 60) & (rgb[:, :, 2] < 60)
-    if not red.any():
-        return ()
-    ys, xs = np.nonzero(red)
-    x0, y0, x1, y1 = (int(value) for value in (xs.min(), ys.min(), xs.max(), ys.max()))
-    return (((x0, y0), (x1, y0), (x1, y1), (x0, y1)),)
-
-
-@pytest.mark.parametrize("compression", [8, 7])
-def test_painted_at_every_level_and_other_tiles_left_alone(tmp_path: Path, compression: int) -> None:
-    rgb = picture()
-    rgb[200:230, 150:290] = (255, 0, 0)
-    code = jpeg_coder("4:4:4", streamtype=0) if compression == 7 else lambda tile: zlib.compress(tile.tobytes())
-    photometric = 6 if compression == 7 else 2
-    parts = [rgb, half(rgb, 2), half(rgb, 4)]
-    source, target = made(
-        tmp_path, tiff([page(part, tiles_of(part, code), compression, photometric) for part in parts])
-    )
-    plain = tmp_path / "plain.tif"
-    recreate_slide(source, plain)
-    outcome = recreate_slide(source, target, red_block, SlideLimits(window=256, overlap=64))
-    assert outcome.searched
-    assert outcome.painted
-    assert all(
-        140 <= x <= 300 and 190 <= y <= 240 for found in outcome.painted for polygon in found for x, y in polygon
-    )
-    for level, part in enumerate(parts):
-        seen = whole(target, level)
-        assert not red_block(seen)
-        reddish = (seen[:, :, 0].astype(int) - seen[:, :, 1]) > 170
-        assert red_block(whole(plain, level))
-        assert not reddish.any(), "not even its rim"
-        assert seen.shape == part.shape
-    before, after = raw_tiles(plain), raw_tiles(target)
-    touched = [number for number, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-    # A JPEG is painted to the ends of its blocks, 200 - 8 - 2 lies in the row of tiles above.
-    assert touched == ([32, 33, 34] if compression == 8 else [22, 23, 24, 32, 33, 34])
-    assert outcome.tiles_painted >= len(touched)
-
-
-def test_text_that_will_not_go_keeps_the_slide_back(tmp_path: Path) -> None:
-    rgb = picture()
-    source, target = made(tmp_path, tiff([page(rgb, tiles_of(rgb, lambda tile: tile.tobytes()), 1, 2)]))
-    with pytest.raises(CannotRecreate) as caught:
-        recreate_slide(source, target, lambda seen: (((0, 0), (9, 0), (9, 9), (0, 9)),))
-    assert caught.value.reason == "text_remains"
-    assert not target.exists()
-
-
-def flat(compression: int = 1, photometric: int = 2, **tags: tuple[int, list[int] | bytes]) -> Planted:
-    rgb = picture()
-    return page(rgb, tiles_of(rgb, lambda tile: tile.tobytes()), compression, photometric, **tags)
-
-
-def without_tile() -> Planted:
-    spoiled = flat()
-    spoiled.tiles[5] = b""
-    return spoiled
-
-
-REFUSED = {
-    "old_jpeg": [flat(compression=6)],
-    "compression": [flat(compression=34712), flat(compression=7, photometric=6), flat(compression=8, t317=(3, [3]))],
-    "samples": [
-        flat(t284=(3, [2])),
-        flat(t258=(3, [4, 4, 4])),
-        flat(t258=(3, [16, 16, 16])),
-        flat(t274=(3, [6])),
-        flat(t338=(3, [1])),
-        flat(photometric=3),
-        flat(photometric=6),
-        flat(t339=(3, [3, 3, 3])),
-        flat(t32997=(4, [2])),
-    ],
-    "missing_tile": [without_tile()],
-    "damaged": [
-        flat(t322=(3, [50])),
-        flat(t322=(3, [0])),
-        flat(t323=(3, [128])),
-        flat(t256=(4, [700])),
-        flat(t324=(4, [10**9] * 70)),
-        flat(compression=8),
-        flat(compression=5),
-        flat(t256=(2, SECRET)),
-    ],
-    "too_large": [flat(t256=(4, [0])), flat(t256=(4, [2**32 - 1]), t257=(4, [2**32 - 1]))],
-    "no_base": [flat(t254=(4, [1])), stripped(label_picture((300, 200)), 0)],
-    "vendor_format": [
-        flat(t65420=(4, [1])),
-        flat(t270=(2, b"<?xml version='1.0'?><DataObject ObjectType='DPUfsImport'/>\0"), t305=(2, b"Philips DP\0")),
-    ],
-}
-
-
-@pytest.mark.parametrize(
-    ("reason", "number"), [(reason, n) for reason, found in REFUSED.items() for n in range(len(found))]
-)
-def test_refused_by_reason(tmp_path: Path, reason: str, number: int) -> None:
-    assert refused(tmp_path, tiff([REFUSED[reason][number]])) == reason
-
-
-def test_loops_wild_offsets_and_other_files_are_refused(tmp_path: Path) -> None:
-    content = bytearray(tiff([flat()]))
-    at = struct.unpack_from("<I", content, 4)[0]
-    link = at + 2 + 12 * struct.unpack_from("<H", content, at)[0]
-    content[link : link + 4] = struct.pack("<I", at)
-    assert refused(tmp_path, bytes(content)) == "damaged"
-    content[link : link + 4] = struct.pack("<I", 2**32 - 1)
-    assert refused(tmp_path, bytes(content)) == "damaged"
-    assert refused(tmp_path, b"\x89PNG\r\n\x1a\n" + bytes(100)) == "not_a_tiff"
-    assert refused(tmp_path, b"") == "not_a_tiff"
-    assert refused(tmp_path, tiff([flat()] * 65)) == "damaged"
-
-
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-@given(at=st.integers(0, 10**6), value=st.integers(0, 255), cut=st.booleans(), near=st.booleans())
-def test_whatever_is_changed_or_cut_only_its_own_refusal_is_raised(
-    tmp_path_factory: pytest.TempPathFactory, at: int, value: int, cut: bool, near: bool
-) -> None:
-    content = bytearray(_SMALL)
-    # Half of the changes hit the last IFD and its values, where the structure is.
-    place = len(content) - 1 - at % 400 if near else at % len(content)
-    content[place] = value
-    source = tmp_path_factory.mktemp("changed") / "source.tif"
-    source.write_bytes(content[:place] if cut else content)
-    target = source.with_name("target.tif")
-    try:
-        recreate_slide(source, target)
-    except CannotRecreate:
-        assert not target.exists()
-    is_slide(source)
-
-
-def _small() -> bytes:
-    rgb = picture((100, 80))
-    code = jpeg_coder(streamtype=0)
-    return tiff([page(part, tiles_of(part, code), 7, 6) for part in (rgb, half(rgb, 2))])
-
-
-_SMALL = _small()
-
-
-def test_is_slide_tells_plain_files_apart(tmp_path: Path) -> None:
-    cases = {
-        "svs": (planted_svs(), True),
-        "big": (planted_svs(big=True, order=">"), True),
-        "strips": (tiff([stripped(label_picture((300, 200)), 0)]), False),
-        "ndpi": (tiff([stripped(label_picture((300, 200)), 0, t65420=(4, [1]))]), True),
-        "png": (b"\x89PNG\r\n\x1a\n", False),
-        "empty": (b"", False),
-        "cut": (planted_svs()[:200], False),
-    }
-    for name, (content, expected) in cases.items():
-        path = tmp_path / name
-        path.write_bytes(content)
-        assert is_slide(path) == expected, name
 
 
 def test_real_samples(tmp_path: Path) -> None:
