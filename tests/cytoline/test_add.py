@@ -103,7 +103,7 @@ def test_a_name_cannot_drive_the_terminal(place: Path, delivery: Path) -> None:
     (delivery / "JPEGImages" / "\x1b[2Jx\n.png").write_bytes(b"")
     said = call(delivery, "--name", "new", "--list-refused", "--yes")
     assert "\x1b[2J" not in said
-    assert "'JPEGImages/\\x1b[2Jx\\n.png': file empty" in said
+    assert "'JPEGImages/\\x1b[2Jx\\n.png': file no_annotation" in said
 
 
 def test_with_nobody_to_ask_most_images_must_be_usable(place: Path, delivery: Path) -> None:
