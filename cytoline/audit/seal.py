@@ -14,7 +14,7 @@ from cytoline.audit.finding import SEALS
 from cytoline.audit.lists import outs_of
 from cytoline.audit.repository import git
 from cytoline.audit.revision import Cache
-from cytoline.audit.seals import CONTEXT, Root, Seal, project_keys, read_seals, sealed_git
+from cytoline.audit.seals import CONTEXT, HAND_OVER, Root, Seal, read_seals, sealed_git, who_seals
 from cytoline.audit.signed import links_of, now, sign_row
 from cytoline.audit.signing import PRIVATE, PROJECT, PUBLIC, check_name, is_project_key, key_id, private_key_id
 from cytoline.audit.verification import Examination, examine
@@ -23,10 +23,6 @@ from cytoline.errors import CytolineError
 
 _TAGGER = {"user.name": "cytoline", "user.email": "cytoline@invalid"}
 """Where git was told no name: a tag needs one."""
-_HAND_OVER = (
-    "seal with the project's own key. It is never replaced in place: restore it (`git log -- approvals/keys`), then "
-    "`cytoline audit keygen project-2`, commit, `cytoline audit seal --successor project-2`"
-)
 
 
 def make_seal(top: Path = Path(), key: Path | None = None, successor: str | None = None) -> Seal:
@@ -35,11 +31,11 @@ def make_seal(top: Path = Path(), key: Path | None = None, successor: str | None
     ``successor`` is the name of the key that seals from then on.
     """
     seals = read_seals(top)
-    name = _who_seals(seals, top)
+    name = who_seals(seals, top)
     private, public = key or top / PRIVATE / f"{name}.pem", top / PUBLIC / f"{name}.pem"
     owner = key_id(public)
     if private_key_id(private) != owner:
-        raise CytolineError(f"that key is not the one of {public}", _HAND_OVER)
+        raise CytolineError(f"that key is not the one of {public}", HAND_OVER)
     after = None if successor is None else _id_of_successor(successor, owner, top)
     found = examine(top, both=True)
     _refuse_broken(found, top)
@@ -55,18 +51,6 @@ def make_seal(top: Path = Path(), key: Path | None = None, successor: str | None
     _write([*seals, seal], top)
     leaves.keep(top, made)
     return seal
-
-
-def _who_seals(seals: list[Seal], top: Path) -> str:
-    """The name of the key whose turn it is."""
-    if not seals:
-        return PROJECT
-    name = project_keys(top).get(seals[-1].signs_next)
-    if name is None:
-        raise CytolineError(
-            f"no {PUBLIC.as_posix()}/{PROJECT}*.pem is the key that the last seal leaves the next one to", _HAND_OVER
-        )
-    return name
 
 
 def _id_of_successor(name: str, owner: str, top: Path) -> str:

@@ -31,6 +31,10 @@ from cytoline.errors import CytolineError
 CONTEXT = b"cytoline seal 1\n"
 PREFIX = "seal/"
 _REMEDY = f"find out who changed it: `git log -p -- {SEALS}`; `git checkout -- {SEALS}` restores it"
+HAND_OVER = (
+    "seal with the project's own key. It is never replaced in place: restore it (`git log -- approvals/keys`), then "
+    "`cytoline audit keygen project-2`, commit, `cytoline audit seal --successor project-2`"
+)
 _HEAD = re.compile(r"^head ([0-9a-f]{64})$", re.MULTILINE)
 _LARGEST = 1 << 26
 
@@ -121,6 +125,18 @@ def project_keys(top: Path) -> dict[str, str]:
             with contextlib.suppress(CytolineError):
                 found[key_id(path)] = path.stem
     return found
+
+
+def who_seals(seals: Sequence[Seal], top: Path) -> str:
+    """The name of the key whose turn it is.  Raises ``CytolineError`` where its public half is not here."""
+    if not seals:
+        return PROJECT
+    name = project_keys(top).get(seals[-1].signs_next)
+    if name is None:
+        raise CytolineError(
+            f"no {PUBLIC.as_posix()}/{PROJECT}*.pem is the key that the last seal leaves the next one to", HAND_OVER
+        )
+    return name
 
 
 def check_seals(top: Path, report: Report, trusted: Path | None) -> Sealed | None:

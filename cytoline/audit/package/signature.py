@@ -20,7 +20,6 @@ from cytoline import atomic
 from cytoline.audit.package.layout import PUBLIC_KEY, SIGNATURE, fault_of, parse
 from cytoline.errors import CytolineError
 
-DEFAULT_KEY = Path(".cytoline/keys/project.pem")
 PASSPHRASE = "CYTOLINE_KEY_PASSPHRASE"
 """Environment variable with the passphrase of an encrypted key."""
 OTHER_KEY = "was signed with another key than the one it is checked with"

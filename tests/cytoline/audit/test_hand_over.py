@@ -13,7 +13,7 @@ from benchmarks.audit.small_project import MODEL, commit
 from cytoline.audit.approvals import approve
 from cytoline.audit.finding import SEALS
 from cytoline.audit.seal import make_seal
-from cytoline.audit.seals import CONTEXT, Seal, read_seals
+from cytoline.audit.seals import CONTEXT, Seal, read_seals, who_seals
 from cytoline.audit.signed import sign_row
 from cytoline.audit.signing import PRIVATE, PUBLIC, key_id, make_key
 from cytoline.audit.verification import verify_project
@@ -46,6 +46,7 @@ def test_the_old_key_signs_the_new_one(project: Path, monkeypatch: pytest.Monkey
     assert done.exit_code == 0, done.output
     assert new in done.output
     commit(project, "handed over")
+    assert who_seals(read_seals(project), project) == "project-2", "packages are signed with it, too"
     assert seal(project).key == new
     assert [(line.key, line.successor) for line in read_seals(project)] == [(old, None), (old, new), (new, None)]
     assert (project / SEALS).read_bytes().startswith(before)
