@@ -125,7 +125,7 @@ def standing(ref: str, top: Path = Path()) -> Standing:
     now = covered(path, state)
     states = judged(rows, policy, path, now, top)
     reasons = (
-        *(str(one) for one in lost_lines(rows, top) if one.row.ref == path),
+        *(str(one) for one in lost_lines(rows, top) if one.row.ref == path and _blocks(one.row, policy, now)),
         *_keyless(rows, policy, path, now, top),
         *_open(policy, [one for one in states if one.standing]),
     )
@@ -213,11 +213,15 @@ def _keyless(rows: Sequence[Approval], policy: Policy, path: str, now: Mapping[s
     links = links_of(rows)
     for number in sorted(last.values()):
         row = rows[number]
-        if row.meaning not in policy.promotion.blocks or _fallen(row, now):
+        if not _blocks(row, policy, now):
             continue
         faults = signature_faults(row, links[number], top, _CONTEXT, row.by)
         if faults and _signed_once(row, links[number], top):
             yield f"{row.by} says {row.meaning} as {row.role}, and {faults[0]}"
+
+
+def _blocks(row: Approval, policy: Policy, now: Mapping[str, str]) -> bool:
+    return row.meaning in policy.promotion.blocks and not _fallen(row, now)
 
 
 def _fallen(row: Approval, now: Mapping[str, str]) -> list[str]:
