@@ -8,7 +8,6 @@ by side, an image of somebody else that only the old version has, a report whose
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -16,20 +15,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 from PIL import Image
 
 from benchmarks.audit.standin import encoded, names
+from benchmarks.audit.truth import HER, OTHERS, Truth, her_ids, learn, note_owners
 from cytoline.deid.review.decisions import Decision, record
 from cytoline.pseudonyms import CROSSWALK_VARIABLE, KEY_VARIABLE
-from cytoline.shards import Shards
 
 PROJECT = Path(__file__).resolve().parents[2]
-HER = "KRUSE-4711"
-OTHERS = ("ABEL-1001", "BOHM-2002", "CORD-3003", "DIAZ-5005")
 _BLACK = (1, 901)
 _STAGES = {
     "collect": (["data/incoming"], [{"data/raw": {"push": False}}]),
@@ -43,25 +39,6 @@ _STAGES = {
         ["models/classifier", {"metrics/cases.jsonl": {"cache": False}}, "reports/index.html"],
     ),
 }
-
-
-@dataclass
-class Truth:
-    """What is whose.  Kept outside the project, and never shown to the program under test."""
-
-    pseudonym: str = ""
-    hers: dict[str, bytes] = field(default_factory=dict)
-    """Every file that is hers alone: originals, clean, quarantined, augmented, patches, page pictures."""
-    codes: set[str] = field(default_factory=set)
-    """Her pseudonyms: image ids, slide."""
-    others: dict[str, bytes] = field(default_factory=dict)
-    """Originals and clean pictures of other people, in any version."""
-    common: set[bytes] = field(default_factory=set)
-    """What is made of other people's pictures, and may be the same as what is made of hers."""
-    only_old: set[str] = field(default_factory=set)
-    """Those of ``others`` that the work tree does not have any more."""
-    versions: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Old listing of a source -> the other people's files in it and their md5."""
 
 
 @contextlib.contextmanager
@@ -165,7 +142,7 @@ def _clinic(truth: Truth, files: dict[str, bytes]) -> None:
     for path, content in files.items():
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_bytes(content)
-    _whose(truth, files, {path: path.split("/")[0] for path in files})
+    note_owners(truth, files, {path: path.split("/")[0] for path in files})
     boxes = [{"id": n, "image_id": n, "category_id": 1, "bbox": [8, 8, 24, 24]} for n in range(len(files))]
     coco = {
         "images": [{"id": n, "file_name": path} for n, path in enumerate(files)],
@@ -183,12 +160,7 @@ def _ward(truth: Truth, files: dict[str, tuple[str, bytes]]) -> None:
         (folder / path).write_bytes(content)
         lines.append(f"{path},20,20,NILM,{patient}")
     (folder / "cells.csv").write_text("\n".join(lines) + "\n")
-    _whose(truth, {p: c for p, (_, c) in files.items()}, {p: who for p, (who, _) in files.items()})
-
-
-def _whose(truth: Truth, files: dict[str, bytes], owner: dict[str, str]) -> None:
-    for path, content in files.items():
-        (truth.hers if owner[path] == HER else truth.others)[f"incoming {owner[path]} {path}"] = content
+    note_owners(truth, {p: c for p, (_, c) in files.items()}, {p: who for p, (who, _) in files.items()})
 
 
 def _first_version(truth: Truth) -> None:
@@ -212,13 +184,8 @@ def _second_version(truth: Truth) -> None:
         track_with_dvc(Path("data/incoming/ward"), undo)
         undo.pop_all()
     decide = {"decision": "reject", "reviewer": "rev", "time": "2026-01-01T00:00:00Z", "reason": "not_usable"}
-    for image in ("0" * 32, names().of("file", "not there"), _her_ids(truth)[0], "1" * 32):
+    for image in ("0" * 32, names().of("file", "not there"), her_ids()[0], "1" * 32):
         record(Path("data/review"), Decision.model_validate_json(json.dumps({"image": image, **decide})))
-
-
-def _her_ids(truth: Truth) -> list[str]:
-    rows = [json.loads(line) for line in Path("data/raw/manifest.jsonl").read_text().splitlines()]
-    return [names().of("file", row["image_id"]) for row in rows if row["patient"] == HER]
 
 
 def _commit(truth: Truth, message: str) -> None:
@@ -233,46 +200,10 @@ def _commit(truth: Truth, message: str) -> None:
     dvc("repro")
     dvc("push", "--run-cache")
     dvc("push", *map(str, sorted(Path("data/incoming").glob("*.dvc"))))
-    _learn(truth)
+    learn(truth)
     _track()
     git("add", "-A")
     git("commit", "--quiet", "-m", message)
-
-
-def _learn(truth: Truth) -> None:
-    """Note what each folder now holds of whom."""
-    truth.pseudonym = names().of("patient", HER)
-    for line in Path("data/raw/manifest.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        if row["patient"] == HER:
-            truth.codes |= {row["image_id"], names().of("file", row["image_id"])}
-            truth.codes.add(names().of("slide", f"{HER}\0{row['slide']}"))
-    for path in Path("data/clean/images").iterdir():
-        (truth.hers if path.stem in truth.codes else truth.others)[f"clean {path.name}"] = path.read_bytes()
-    for path in Path("data/quarantine/images").iterdir():
-        if path.stem in truth.codes:
-            truth.hers[f"quarantine {path.name}"] = path.read_bytes()
-    for kind in ("augmented", "patches", "upscaled"):
-        for name, content in Shards(Path("data") / kind).items():
-            if name[:32] in truth.codes:
-                truth.hers[f"{kind} {name}"] = content
-            else:
-                truth.common.add(content)
-    for path in Path("data/clean/images").iterdir():
-        page, fingerprint = encoded(Image.open(path), "JPEG"), hashlib.sha512(path.read_bytes()).digest()
-        if path.stem in truth.codes:
-            truth.hers |= {f"page {path.name}": page, f"fingerprint {path.name}": fingerprint}
-        else:
-            truth.common |= {page, fingerprint}
-    _learn_versions(truth)
-
-
-def _learn_versions(truth: Truth) -> None:
-    for pointer in Path("data/incoming").glob("*.dvc"):
-        md5 = yaml.safe_load(pointer.read_text())["outs"][0]["md5"]
-        rows = json.loads((Path(".dvc/cache/files/md5") / md5[:2] / md5[2:]).read_text())
-        hers = (HER, "s1.png", "annotations.json", "cells.csv")
-        truth.versions[md5] = {r["relpath"]: r["md5"] for r in rows if not r["relpath"].startswith(hers)}
 
 
 def _track() -> None:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.audit.project import HER, OTHERS, Truth
+from benchmarks.audit.truth import HER, OTHERS, Truth
 
 WINDOW = 48
 _PNG_TRAILER = 12

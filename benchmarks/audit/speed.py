@@ -4,7 +4,7 @@ python -m benchmarks.audit.speed --mb 600
 
 Both sides read the same files, all in the page cache, in turn; the figure is the median of the rounds' ratios.
 "Sealed" is the usual state: the lists of the last seal are here, so each byte is hashed with SHA-256.  "Fresh" is the
-first verification of a clone, which needs MD5 and SHA-256 of every byte.
+first verification of a clone, which makes those lists anew (from SHA-256 too, where everything is as it was sealed).
 """
 
 from __future__ import annotations

@@ -58,7 +58,10 @@ def approvals(
 
 
 def keygen(
-    name: Annotated[str, typer.Argument(help=f"your handle, or `{PROJECT}` for the key that seals")],
+    name: Annotated[
+        str,
+        typer.Argument(help=f"your handle, or `{PROJECT}` (`{PROJECT}-2` for its successor) for the key that seals"),
+    ],
     key: Annotated[Path | None, typer.Option(help="where the private key goes (default: .cytoline/keys/)")] = None,
     passphrase: Annotated[bool, typer.Option("--passphrase", help="ask for a passphrase for it")] = False,
 ) -> None:
@@ -92,6 +95,8 @@ def _show(ref: str, found: Standing) -> None:
                 console.print(Text(f"{one.by}, {one.role}, {one.time}: and {len(one.why) - 5} more changes (--json)"))
     else:
         console.print(Text("nobody has approved this model"))
+    for note in found.notes:
+        console.print(Text(f"note: {note}", "yellow"))
     if found.met:
         console.print("[green]policy met[/]: it may be promoted")
     else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoline.audit.policy import POLICY
+from cytoline.audit.resolve import check_ref
 from cytoline.audit.revision import FOLDER, Cache, Item, LockedStage, Revision
 from cytoline.errors import CytolineError
 
@@ -30,6 +31,7 @@ def resolve(ref: str, top: Path = Path()) -> tuple[str, Revision]:
 
     ``ref`` is a path, a hash, or a name in the registry (``cytoline-classifier@champion``).
     """
+    check_ref(ref)
     here = Revision.work_tree(top)
     path = ref.removeprefix("./").rstrip("/")
     if here.out(path) is not None:
@@ -44,9 +46,10 @@ def resolve(ref: str, top: Path = Path()) -> tuple[str, Revision]:
     item = here.out(facts.path)
     if item is not None and item.md5.removesuffix(FOLDER) == str(facts.digest).removesuffix(FOLDER):
         return str(facts.path), here
-    if facts.commit is None:
+    # Not the commit of its code, whose dvc.lock still names the model before it.
+    if facts.recorded is None:
         raise CytolineError("no commit holds this version of the model", "approve one whose dvc.lock was committed")
-    return str(facts.path), Revision.at(facts.commit, top)
+    return str(facts.path), Revision.at(facts.recorded, top)
 
 
 def covered(path: str, state: Revision) -> dict[str, str]:

@@ -46,8 +46,14 @@ class Digest:
     fault: str = ""
 
 
-def hash_files(wanted: Mapping[Path, Want], inside: Iterable[Path] = ()) -> dict[Path, Digest]:
-    """Hashes of regular files.  A symbolic link counts only where it leads below one of ``inside`` (DVC's cache)."""
+def hash_files(
+    wanted: Mapping[Path, Want], inside: Iterable[Path] = (), before: Mapping[Path, Digest] | None = None
+) -> dict[Path, Digest]:
+    """Hashes of regular files.  A symbolic link counts only where it leads below one of ``inside`` (DVC's cache).
+
+    What ``before`` tells of a file is not computed again.
+    """
+    done = {digest.same_as: digest for digest in (before or {}).values() if not digest.fault}
     allowed = tuple(os.path.realpath(folder) + os.sep for folder in inside)
     faults: dict[Path, Digest] = {}
     groups: dict[tuple[int, int], tuple[Want, int, list[Path]]] = {}
@@ -63,9 +69,15 @@ def hash_files(wanted: Mapping[Path, Want], inside: Iterable[Path] = ()) -> dict
             faults[path] = Digest(fault="is no plain file")
             continue
         key = (status.st_dev, status.st_ino)
-        before = groups.get(key, (Want(), 0, []))
-        groups[key] = (before[0] | want, status.st_size, [*before[2], path])
-    return faults | _all(groups)
+        so_far = groups.get(key, (Want(), 0, []))
+        groups[key] = (so_far[0] | want, status.st_size, [*so_far[2], path])
+    known = {key: done[key] for key, (want, size, _) in groups.items() if key in done and _tells(done[key], want, size)}
+    told = {path: digest for key, digest in known.items() for path in groups[key][2]}
+    return faults | told | _all({key: group for key, group in groups.items() if key not in known})
+
+
+def _tells(digest: Digest, want: Want, size: int) -> bool:
+    return digest.size == size and bool(digest.md5 or not want.md5) and bool(digest.sha256 or not want.sha256)
 
 
 def _all(groups: Mapping[tuple[int, int], tuple[Want, int, list[Path]]]) -> dict[Path, Digest]:

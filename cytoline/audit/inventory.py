@@ -6,7 +6,6 @@ Where a seal knows the SHA-256 of an object, that alone is computed: it binds mo
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,11 +18,9 @@ from cytoline.audit.hashing import Digest, Want, hash_files
 from cytoline.audit.links import link_in
 from cytoline.audit.locate import differs_from, differs_from_hashes
 from cytoline.audit.revision import FOLDER, Cache, Item
+from cytoline.audit.tables import CARD, IMAGES, MANIFEST
 from cytoline.errors import CytolineError
 
-MANIFEST = "manifest.jsonl"
-CARD = "model_card.json"
-IMAGES = "images"
 _OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")
 _LARGEST_LISTING = 1 << 29
 _LARGEST_LOOK = 1 << 30
@@ -63,7 +60,10 @@ class Inventory:
 
 
 class Stocktaking:
-    """One pass.  By the seal: ``known`` MD5 -> SHA-256, ``listed`` file -> MD5, ``parts`` file -> place -> hash."""
+    """One pass.  By the seal: ``known`` MD5 -> SHA-256, ``listed`` file -> MD5, ``parts`` file -> place -> hash.
+
+    ``hashed`` are files that were read a moment ago.
+    """
 
     def __init__(
         self,
@@ -73,9 +73,11 @@ class Stocktaking:
         listed: Mapping[str, str],
         parts: Mapping[str, Mapping[str, str]],
         both: bool = False,
+        hashed: Mapping[Path, Digest] | None = None,
     ) -> None:
         self.top, self.report, self.both = top, report, both
         self.known, self.listed, self.parts = known, listed, parts
+        self.hashed = hashed or {}
         self.cache = Cache.of(top)
         self.found = Inventory()
         self._wanted: dict[Path, Want] = {}
@@ -90,7 +92,7 @@ class Stocktaking:
             else:
                 self._plan(item)
         objects = self._plan_cache()
-        digests = hash_files(self._wanted, (self.cache.folder,))
+        digests = hash_files(self._wanted, (self.cache.folder,), self.hashed)
         self._count(digests)
         names = {
             path.relative_to(self.top).as_posix(): digest for path, digest in digests.items() if path not in objects
@@ -194,6 +196,7 @@ class Stocktaking:
 
     def _compare(self) -> None:
         reported = {finding.file for finding in self.report.findings}
+        wrong: dict[str, Digest] = {}
         for path, md5 in self.found.expected.items():
             digest = self.found.actual.get(path)
             if digest is None or path in reported:
@@ -202,9 +205,31 @@ class Stocktaking:
                 self.found.good.add(path)
                 self.found.held[md5] = Held(self.top / path, digest.sha256, digest.size)
             else:
-                shown, hidden = self._masked(path, self.found.out_of[path])
-                place = hidden or self._place(path, md5, digest)
-                self.report.add(shown, digest.fault or "is not what dvc.lock records", place)
+                wrong[path] = digest
+        of = self._whose(wrong)
+        for path, digest in wrong.items():
+            shown, hidden = self._masked(path, self.found.out_of[path])
+            what = self._swapped(path, of) or digest.fault or "is not what dvc.lock records"
+            place = hidden or ("" if path in of else self._place(path, self.found.expected[path], digest))
+            self.report.add(shown, what, place)
+
+    def _whose(self, wrong: Mapping[str, Digest]) -> dict[str, str]:
+        """Of wrong files those that hold what another file of the project should hold, and that file."""
+        owner: dict[str, str] = {}
+        for path, md5 in self.found.expected.items() if wrong else ():
+            for name in (md5, self.known.get(md5, md5)):
+                # Among several with the same content one that is wrong itself: the two were exchanged.
+                if owner.get(name) not in wrong:
+                    owner[name] = path
+        found = {path: owner.get(digest.sha256) or owner.get(digest.md5) for path, digest in wrong.items()}
+        return {path: other for path, other in found.items() if other is not None}
+
+    def _swapped(self, path: str, of: Mapping[str, str]) -> str:
+        other = of.get(path)
+        if other is None:
+            return ""
+        shown = " ".join(filter(None, self._masked(other, self.found.out_of[other])))
+        return f"and {shown} hold each other's content" if of.get(other) == path else f"holds the content of {shown}"
 
     def _place(self, path: str, md5: str, digest: Digest) -> str:
         self._places += 1
@@ -263,46 +288,6 @@ def listing_of(cache: Cache, item: Item) -> Mapping[str, str] | None:
         return cache.listing(item.md5) if good else None
     except (CytolineError, OSError, RecursionError):
         return None
-
-
-def check_tables(stock: Inventory, top: Path, report: Report) -> None:
-    """Rows of manifests against the images that they name, and model cards against the files of their folders."""
-    for path in sorted(stock.good):
-        folder, _, name = path.rpartition("/")
-        if name == MANIFEST and folder == stock.out_of[path]:
-            _check_manifest(path, f"{folder}/{IMAGES}", stock, top, report)
-        elif name == CARD and folder == stock.out_of[path]:
-            _check_card(path, folder, stock, top, report)
-
-
-def _check_manifest(path: str, images: str, stock: Inventory, top: Path, report: Report) -> None:
-    if not any(name.startswith(f"{images}/") for name in stock.expected):
-        return  # packed in shards, which are hashed as a whole
-    for number, line in enumerate((top / path).read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            row = json.loads(line)
-            image, sha256 = f"{images}/{row['file']}", row["sha256"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            report.add(path, "is no record of an image", f"row {number}")
-            continue
-        if image not in stock.expected:
-            report.add(path, "names an image that its data set does not hold", f"row {number}")
-        elif image in stock.good and stock.actual[image].sha256 != sha256:
-            report.add(path, "says another SHA-256 than its image has", f"row {number}")
-
-
-def _check_card(path: str, folder: str, stock: Inventory, top: Path, report: Report) -> None:
-    try:
-        files = dict(json.loads((top / path).read_bytes())["files"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        report.add(path, "names no files")
-        return
-    for name, sha256 in files.items():
-        file = f"{folder}/{name}"
-        if file not in stock.expected:
-            report.add(path, f"names {name}, which the model does not hold")
-        elif file in stock.good and stock.actual[file].sha256 != sha256:
-            report.add(path, f"says another SHA-256 than {name} has")
 
 
 def _byte_code(name: str) -> bool:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cytoline.audit.signing import NAME
+from cytoline.audit.signing import NAME, is_project_key
 from cytoline.errors import CytolineError
 
 POLICY = "approvals/policy.yaml"
@@ -74,6 +74,8 @@ class Policy(_Closed):
 
     def allows(self, by: str, role: str, key: str) -> str | None:
         """Why ``by`` may not sign in ``role`` with this key; None where they may."""
+        if is_project_key(by):
+            return f"{by} is a key that seals, not a person"
         if role not in self.roles:
             return f"{role} is no role of {POLICY}"
         if not self.people:

@@ -15,6 +15,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAMED = re.compile(r"(?P<name>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>[0-9]+))")
 _AT = re.compile(r"(?P<revision>[^:]+):(?P<path>.+)")
 
+_LONGEST = 500
 _FORMS = "give a path (models/classifier), REVISION:path, a sha256, name@alias or name/version"
 
 
@@ -31,12 +32,23 @@ class Named:
     split_md5: str | None
 
 
+def check_ref(ref: str) -> None:
+    """Raise ``CytolineError`` where ``ref`` cannot name a model, whatever the project holds."""
+    if not ref.strip():
+        raise CytolineError("no model is named: the reference is empty", _FORMS)
+    if len(ref) > _LONGEST:
+        raise CytolineError(f"no model is named: the reference is longer than {_LONGEST} characters", _FORMS)
+    if not ref.isprintable():
+        raise CytolineError(f"no model is named: the reference {ref!a} has characters that cannot be shown", _FORMS)
+    if ".." in _AT.sub(r"\g<path>", ref).split("/"):
+        raise CytolineError(f"no model is named: {ref!r} leads upwards", _FORMS)
+
+
 def resolve(index: sqlite3.Connection, ref: str, top: Path = Path()) -> Named:
     """The model that ``ref`` names: ``models/classifier``, ``v1.2:models/classifier``, a sha256 of weights, a DVC hash
     of the folder, ``name@alias`` or ``name/version``.  Raises ``CytolineError`` where there is none.
     """
-    if not ref.strip():
-        raise CytolineError("no model is named: the reference is empty", _FORMS)
+    check_ref(ref)
     if _SHA256.fullmatch(ref):
         return _one(index, "weights_sha256 = ?", (ref,), ref)
     if digest := _DIGEST.fullmatch(ref):

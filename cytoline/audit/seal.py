@@ -11,12 +11,13 @@ from rich.console import Console
 from cytoline import atomic
 from cytoline.audit import leaves
 from cytoline.audit.finding import SEALS
+from cytoline.audit.lists import outs_of
 from cytoline.audit.repository import git
 from cytoline.audit.revision import Cache
-from cytoline.audit.seals import CONTEXT, Root, Seal, read_seals, sealed_git
+from cytoline.audit.seals import CONTEXT, HAND_OVER, Root, Seal, read_seals, sealed_git, who_seals
 from cytoline.audit.signed import links_of, now, sign_row
-from cytoline.audit.signing import PRIVATE, PROJECT, PUBLIC, key_id, private_key_id
-from cytoline.audit.verification import Examination, examine, outs_of
+from cytoline.audit.signing import PRIVATE, PROJECT, PUBLIC, check_name, is_project_key, key_id, private_key_id
+from cytoline.audit.verification import Examination, examine
 from cytoline.deid.review.chain import chained
 from cytoline.errors import CytolineError
 
@@ -24,26 +25,41 @@ _TAGGER = {"user.name": "cytoline", "user.email": "cytoline@invalid"}
 """Where git was told no name: a tag needs one."""
 
 
-def make_seal(top: Path = Path(), key: Path | None = None) -> Seal:
-    """Verify, then add a line to the chain and set the tag.  Raises ``CytolineError`` where anything is broken."""
-    private, public = key or top / PRIVATE / f"{PROJECT}.pem", top / PUBLIC / f"{PROJECT}.pem"
+def make_seal(top: Path = Path(), key: Path | None = None, successor: str | None = None) -> Seal:
+    """Verify, then add a line to the chain and set the tag.  Raises ``CytolineError`` where anything is broken.
+
+    ``successor`` is the name of the key that seals from then on.
+    """
+    seals = read_seals(top)
+    name = who_seals(seals, top)
+    private, public = key or top / PRIVATE / f"{name}.pem", top / PUBLIC / f"{name}.pem"
     owner = key_id(public)
     if private_key_id(private) != owner:
-        raise CytolineError(f"that key is not the one of {public}", "seal with the project's own key")
+        raise CytolineError(f"that key is not the one of {public}", HAND_OVER)
+    after = None if successor is None else _id_of_successor(successor, owner, top)
     found = examine(top, both=True)
     _refuse_broken(found, top)
     _, absent, partial = outs_of(found.items, found.records.tree, found.stock, Cache.of(top))
     if partial:
         raise CytolineError(f"only a part of {partial[0]} is here", "`dvc pull`, or `dvc repro`")
-    seals = read_seals(top)
     draft = {"number": len(seals) + 1, "commit": found.records.commit, "time": now(), "key": owner}
     draft |= {"absent": tuple(sorted(absent)), "trees": {}, "signature": "A" * 8}
+    draft |= {"successor": after}
     made = _leaves(found, Seal.model_validate(draft), absent, top)
     trees = {name: Root(root=root, leaves=len(made[name])) for name, root in leaves.roots(made).items()}
     seal = sign_row(Seal, draft | {"trees": trees}, seals, CONTEXT, private)
     _write([*seals, seal], top)
     leaves.keep(top, made)
     return seal
+
+
+def _id_of_successor(name: str, owner: str, top: Path) -> str:
+    if not is_project_key(check_name(name)):
+        raise CytolineError(f"{name} is no name for a key that seals", f"`cytoline audit keygen {PROJECT}-2`")
+    after = key_id(top / PUBLIC / f"{name}.pem")
+    if after == owner:
+        raise CytolineError(f"{name} is the key that seals now", f"`cytoline audit keygen {PROJECT}-2` makes another")
+    return after
 
 
 def _leaves(found: Examination, draft: Seal, absent: dict[str, str], top: Path) -> dict[str, list[bytes]]:
@@ -92,17 +108,26 @@ def _tag(seal: Seal, head: str, top: Path) -> None:
 
 def seal(
     key: Annotated[Path | None, typer.Option(help="the project's private key (default: .cytoline/keys/)")] = None,
+    successor: Annotated[
+        str | None, typer.Option(help="hand over: the name (project-...) of the key that seals from the next one on")
+    ] = None,
 ) -> None:
     """Seal what the project holds now: data, models, figures and logs, in one signed line.
 
     Everything is verified first. The line goes to `approvals/seals.jsonl` (commit it), its hash into the annotated tag
     `seal/NNNN` (push it: whoever has fetched it can prove every later change). `cytoline audit keygen project` makes
     the key, once.
+
+    To replace the key: `cytoline audit keygen project-2`, commit, `cytoline audit seal --successor project-2`. The old
+    key signs the new one's id; both public keys stay, so that old seals can be verified. Without the old private key
+    nobody can hand over: keep a backup of it.
     """
-    made = make_seal(key=key)
+    made = make_seal(key=key, successor=successor)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     count = sum(tree.leaves for tree in made.trees.values())
     console.print(f"sealed commit {made.commit[:12]} as {made.tag}: {count} leaves in {len(made.trees)} trees")
+    if successor is not None:
+        console.print(f"handed over: the next seal is {successor}'s, whose id is {made.successor}")
     if made.absent:
         console.print("not here, and sealed by the hash of their list alone: " + ", ".join(made.absent))
     console.print(f"commit {SEALS}, then `git push origin {made.tag}`")

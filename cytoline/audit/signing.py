@@ -27,7 +27,7 @@ PUBLIC = Path("approvals/keys")
 PASSPHRASE = "CYTOLINE_KEY_PASSPHRASE"
 """Environment variable that is read before anyone is asked."""
 PROJECT = "project"
-"""The name of the key that seals; nobody can approve with that name."""
+"""The name of the first key that seals; its successors are ``project-...``.  Nobody can approve with such a name."""
 NAME = r"^[a-z0-9][a-z0-9._-]{1,31}$"
 _LARGEST = 16_384
 _DER = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -39,6 +39,11 @@ def check_name(name: str) -> str:
     if not re.fullmatch(NAME, name):
         raise CytolineError("that is no handle", "2 to 32 of a-z, 0-9, '.', '_' and '-', the first a letter or digit")
     return name
+
+
+def is_project_key(name: str) -> bool:
+    """Whether a key of that name is the project's own."""
+    return name == PROJECT or name.startswith(f"{PROJECT}-")
 
 
 def make_key(private: Path, public: Path, passphrase: str | None = None) -> str:

@@ -9,6 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from cytoline.audit import view
+from cytoline.audit.erasure.command import (
+    Certificate,
+    Execute,
+    History,
+    Incomplete,
+    Key,
+    Outside,
+    Repro,
+    WithdrawModels,
+    Yes,
+)
+from cytoline.audit.erasure.command import erase as erase_patient
 from cytoline.audit.facts import SeenBy, SubjectFacts
 from cytoline.audit.subject import subject_of
 from cytoline.errors import CytolineError
@@ -24,23 +36,39 @@ Pseudonym = Annotated[
 def subject(
     pseudonym: Pseudonym,
     as_json: view.AsJson = False,
-    erase: Annotated[
-        bool, typer.Option("--erase", help="show what erasing this patient would do; `audit erase` has more options")
-    ] = False,
-    execute: Annotated[bool, typer.Option("--execute", help="with --erase: do it")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="with --execute: do not ask")] = False,
+    erase: Annotated[bool, typer.Option("--erase", help="show what erasing this patient would do")] = False,
+    execute: Execute = False,
+    yes: Yes = False,
+    certificate: Certificate = None,
+    key: Key = None,
+    withdraw_models: WithdrawModels = False,
+    incomplete: Incomplete = False,
+    history: History = None,
+    outside: Outside = None,
+    repro: Repro = False,
 ) -> None:
     """Everything that saw one patient: files, patches, splits, data sets, models and figures of all revisions.
 
     A patient nobody knows is no error: the answer is that nothing was found. Exit code 1 tells that from 0 (found).
+    `--erase` is `cytoline audit erase`; every option but `--json` belongs to it.
     """
     if erase:
-        from cytoline.audit.erasure.command import erase as erase_patient
-
-        erase_patient(pseudonym, execute=execute, yes=yes, as_json=as_json)
+        erase_patient(
+            pseudonym,
+            execute,
+            yes,
+            as_json,
+            certificate,
+            key,
+            withdraw_models,
+            incomplete,
+            history,
+            outside,
+            repro,
+        )
         return
-    if execute or yes:
-        raise CytolineError("--execute and --yes belong to --erase", "`--erase` alone shows the plan")
+    if any((execute, yes, certificate, key, withdraw_models, incomplete, history, outside, repro)):
+        raise CytolineError("all options but --json belong to --erase", "`--erase` alone shows the plan")
     facts = subject_of(pseudonym)
     if as_json:
         view.print_json(facts)

@@ -106,7 +106,7 @@ class Registry:
                 path = Path(self._client.download_artifacts(version.run, MODEL_FOLDER, folder))
             except Exception:  # MLflow's stores raise what their transport raises
                 return None
-            return provenance.dvc_digest(path) if path.is_dir() else None
+            return provenance.folder_digest(path) if path.is_dir() else None
 
     def _names(self) -> list[str]:
         found = self._asked(self._client.search_registered_models) or []

@@ -16,27 +16,39 @@ EXIT_LEFT = 1
 _TYPED = 8
 
 
+# What both `audit erase` and `audit subject --erase` take.
+Execute = Annotated[bool, typer.Option("--execute", help="do it; without this only the plan is shown")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask (for scripts)")]
+Certificate = Annotated[
+    Path | None, typer.Option(help="where to write the certificate; else certificates/erasure-HASH.json")
+]
+Key = Annotated[Path | None, typer.Option(help="private key that signs the certificate")]
+WithdrawModels = Annotated[
+    bool, typer.Option("--withdraw-models", help="delete the weights of models that learned from the patient, too")
+]
+Incomplete = Annotated[bool, typer.Option("--incomplete", help="go on although a store cannot be searched")]
+History = Annotated[
+    Path | None, typer.Option(help="a file outside the repository for the list that rewrites git's history")
+]
+Outside = Annotated[
+    list[Path] | None,
+    typer.Option(help="a folder outside of the project (the plan names them) that may be changed; repeatable"),
+]
+Repro = Annotated[bool, typer.Option("--repro", help="run `dvc repro` afterwards")]
+
+
 def erase(
     pseudonym: Annotated[str, typer.Argument(help="the patient, as `patient` in data/clean names them")],
-    execute: Annotated[bool, typer.Option("--execute", help="do it; without this only the plan is shown")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask (for scripts)")] = False,
+    execute: Execute = False,
+    yes: Yes = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    certificate: Annotated[
-        Path | None, typer.Option(help="where to write the certificate; else certificates/erasure-HASH.json")
-    ] = None,
-    key: Annotated[Path | None, typer.Option(help="private key that signs the certificate")] = None,
-    withdraw_models: Annotated[
-        bool, typer.Option("--withdraw-models", help="delete the weights of models that learned from the patient, too")
-    ] = False,
-    incomplete: Annotated[bool, typer.Option("--incomplete", help="go on although a store cannot be searched")] = False,
-    history: Annotated[
-        Path | None, typer.Option(help="a file outside the repository for the list that rewrites git's history")
-    ] = None,
-    outside: Annotated[
-        list[Path] | None,
-        typer.Option(help="a folder outside of the project (the plan names them) that may be changed; repeatable"),
-    ] = None,
-    repro: Annotated[bool, typer.Option("--repro", help="run `dvc repro` afterwards")] = False,
+    certificate: Certificate = None,
+    key: Key = None,
+    withdraw_models: WithdrawModels = False,
+    incomplete: Incomplete = False,
+    history: History = None,
+    outside: Outside = None,
+    repro: Repro = False,
 ) -> None:
     """Erase one patient from everything: originals, every version in DVC's cache and remotes, MLflow, the memo store.
 
@@ -44,7 +56,8 @@ def erase(
     is read again to prove that nothing is left, and a certificate without personal data is written. Other patients'
     originals stay, byte for byte, in every version. Git's history is not rewritten; the commands for it are printed.
 
-    The phantom's patients are nobody and cannot be erased: to rehearse, `cytoline add` a source of your own first.
+    The phantom's patients cannot be erased: nobody is behind them, and every `dvc repro` draws them anew. To rehearse,
+    `cytoline add` a source of your own first.
 
     It needs the key (or crosswalk) that made the pseudonyms. It can be interrupted and run again.
 

@@ -9,17 +9,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cytoline.audit.package import layout, signature
+from cytoline.audit.package import layout
 from cytoline.audit.package.export import Exported
 from cytoline.audit.package.export import export as write_package
+from cytoline.audit.seals import read_seals, who_seals
+from cytoline.audit.signing import PRIVATE
 
 
 def export(
     ref: Annotated[str, typer.Argument(help="the model: a path (models/classifier), a sha256, or name@alias")],
     folder: Annotated[Path, typer.Argument(help="where the package goes; an older package there is replaced")],
     key: Annotated[
-        Path, typer.Option(help="EC private key in PEM that signs (`cytoline audit keygen project` makes it)")
-    ] = signature.DEFAULT_KEY,
+        Path | None, typer.Option(help="private key that signs (default: the one that seals, in .cytoline/keys)")
+    ] = None,
     unsigned: Annotated[bool, typer.Option("--unsigned", help="do not sign: such a package does not verify")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of text")] = False,
 ) -> None:
@@ -33,9 +35,10 @@ def export(
 
     Example: `cytoline audit export models/classifier out/classifier-package`
     """
+    signer = None if unsigned else key or PRIVATE / f"{who_seals(read_seals(Path()), Path())}.pem"
     console = Console(stderr=True, highlight=False)
     with console.status("export") as status:
-        made = write_package(ref, folder, None if unsigned else key, step=lambda name: status.update(f"export: {name}"))
+        made = write_package(ref, folder, signer, step=lambda name: status.update(f"export: {name}"))
     if as_json:
         typer.echo(json.dumps(_as_json(made, folder), indent=1, sort_keys=True))
     else:

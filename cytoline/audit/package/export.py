@@ -45,8 +45,8 @@ def export(ref: str, folder: Path, key: Path | None, top: Path = Path(), step: S
     its hash says, or where ``folder`` holds something that is no package.
     """
     refuse_foreign(folder)
-    signer = None if key is None else signature.private_key(key)
     release = find(ref, top)
+    signer = None if key is None else signature.private_key(key)
     with atomic.rebuilt_folder(folder) as made:
         if signer is not None:
             signature.write_public(signer, made)

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cytoline.audit.resolve import check_ref
 from cytoline.audit.revision import FOLDER, Cache, Item, LockedStage, Revision
 from cytoline.errors import CytolineError
 
@@ -135,7 +136,8 @@ def find(ref: str, top: Path = Path()) -> Release:
     A path is looked up here; a sha256 or a name of the registry is asked of ``cytoline.audit.model.facts_of``, as are
     the times of the run.
     """
-    path = ref.rstrip("/")
+    check_ref(ref)
+    path = ref.removeprefix("./").rstrip("/")
     named = Revision.work_tree(top).out(path) is None  # not a path: a hash, or a name of the registry
     facts = _facts(ref, top, needed=named)
     commit, digest = (_recorded(facts), facts.digest) if named else (None, None)

@@ -20,9 +20,9 @@ from cytoline import atomic
 from cytoline.audit.package.layout import PUBLIC_KEY, SIGNATURE, fault_of, parse
 from cytoline.errors import CytolineError
 
-DEFAULT_KEY = Path(".cytoline/keys/project.pem")
 PASSPHRASE = "CYTOLINE_KEY_PASSPHRASE"
 """Environment variable with the passphrase of an encrypted key."""
+OTHER_KEY = "was signed with another key than the one it is checked with"
 _LARGEST_KEY = 64 << 10
 _LARGEST_SIGNATURE = 64 << 20
 
@@ -128,7 +128,7 @@ def _named(config: Any, name: str) -> Any:
 def _reason(error: Exception) -> str:
     text = str(error)
     if "Key mismatch" in text:
-        return "signed with another key than the one given"
+        return OTHER_KEY
     if "Signature mismatch" in text:  # what follows lists names and digests as Python shows bytes
         return "was made over other contents: a file was changed, added or taken away since"
     if isinstance(error, InvalidSignature):

@@ -24,10 +24,11 @@ class Trust:
     def sentence(self) -> str:
         """What to tell the reader."""
         if self.given:
-            return f"signature checked with the key that you gave ({self.key[:16]})"
+            return f"signature checked with the key that you gave ({self.key})"
         return (
-            f"signature checked with the key inside the package ({self.key[:16]}): this shows that nothing changed "
-            "since it was signed, not who signed it; give --key to know that"
+            f"signature checked with the key inside the package ({self.key}): this shows that nothing changed since "
+            "that key signed, not whose key it is. Compare its id with the one that its owner tells you by another "
+            "way, or give the owner's public key with --key"
         )
 
 
@@ -115,8 +116,11 @@ def _signature(folder: Path, public_key: Path | None) -> list[Finding]:
     if public_key is None and not public.is_file():
         return [Finding(layout.PUBLIC_KEY, "is missing")]
     try:
-        signature.key_id(public)
+        mine = signature.key_id(public)
         wrong = signature.check(folder, public)
+        if wrong == signature.OTHER_KEY:
+            theirs = signature.key_id(folder / layout.PUBLIC_KEY)
+            wrong += f" ({mine})" + (f"; the package says it was {theirs}" if theirs != mine else "")
     except CytolineError as error:
         wrong = error.cause
     return [Finding(layout.SIGNATURE, wrong)] if wrong else []

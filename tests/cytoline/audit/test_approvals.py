@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from benchmarks.audit.small_project import MODEL, commit
 from cytoline.audit.approvals import APPROVALS, Standing, approve, read_approvals, standing
+from cytoline.audit.package.export import export
 from cytoline.audit.policy import POLICY, parse_policy
-from cytoline.audit.resolve import resolve
+from cytoline.audit.resolve import check_ref, resolve
 from cytoline.audit.signing import PRIVATE, PUBLIC, make_key
 from cytoline.cli import app
 from cytoline.deid.review.chain import chained
@@ -95,10 +96,32 @@ def test_an_approval_falls_with_the_stage_that_made_the_model(project: Path) -> 
     assert whys(standing(MODEL, project)) == {"dvc.lock#train has changed"}
 
 
-@pytest.mark.parametrize("ref", ["", " "])
-def test_an_empty_reference_names_no_model(ref: str) -> None:
-    with pytest.raises(CytolineError, match="no model is named"):
+@pytest.mark.parametrize(
+    ("ref", "why"),
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("..", "leads upwards"),
+        ("models/../../x", "leads upwards"),
+        ("HEAD:../x", "leads upwards"),
+        ("models/\x1b[31mx", "cannot be shown"),
+        ("models/x\udcff", "cannot be shown"),
+        ("x" * 100_000, "longer than 500"),
+    ],
+)
+def test_what_can_be_no_reference_is_refused_the_same_everywhere(ref: str, why: str, project: Path) -> None:
+    with pytest.raises(CytolineError, match=f"no model is named.*{why}") as error:
         resolve(sqlite3.connect(":memory:"), ref)
+    assert error.value.cause.isprintable()
+    for command in (lambda: standing(ref, project), lambda: export(ref, project / "out", None, project)):
+        with pytest.raises(CytolineError) as other:
+            command()
+        assert other.value.cause == error.value.cause
+
+
+@pytest.mark.parametrize("revision", ["HEAD", "HEAD~1", "main", "a..b"])
+def test_a_reference_may_name_a_revision(revision: str) -> None:
+    check_ref(f"{revision}:models/classifier")
 
 
 def test_a_new_figure_was_not_approved(project: Path) -> None:

@@ -14,8 +14,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from benchmarks.audit.project import HER, Truth, build, inside
+from benchmarks.audit.project import build, inside
 from benchmarks.audit.searching import count_collateral, count_left
+from benchmarks.audit.truth import HER, Truth
 from cytoline.audit.erasure import execute
 from cytoline.audit.erasure.command import erase as erase_command
 from cytoline.audit.erasure.execute import LAST, STEPS

@@ -161,8 +161,12 @@ def test_a_forger_with_a_key_of_their_own_is_only_believed_by_their_own_key(
     reindexed(package)
     signature.sign(package, forged)
     assert [one for one in verify(package, None) if one.file != layout.BOM] == []
-    assert "not who signed" in trust(package, None).sentence
-    assert files_of(verify(package, keys[1])) == {layout.SIGNATURE}
+    theirs, ours = signature.key_id(forged_public), signature.key_id(keys[1])
+    assert f"({theirs})" in trust(package, None).sentence
+    assert "not whose key it is" in trust(package, None).sentence
+    (only,) = [one for one in verify(package, keys[1]) if one.file != layout.BOM]
+    assert only.file == layout.SIGNATURE
+    assert only.what == f"{signature.OTHER_KEY} ({ours}); the package says it was {theirs}"
     assert trust(package, keys[1]).given
 
 

@@ -1,4 +1,7 @@
-"""``cytoline promote`` on a real registry: the alias moves through gate, approvals and a recorded commit, or not."""
+"""``cytoline promote`` on a real registry: the alias moves through gate, approvals and a recorded commit, or not.
+
+Registry, commits, keys and approvals are real; only the models' content is not.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,16 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from dvc.repo import Repo
 from typer.testing import CliRunner
 
-from cytoline import provenance
+from cytoline.audit.approvals import APPROVALS
+from cytoline.audit.policy import POLICY
+from cytoline.audit.signing import PRIVATE, PUBLIC, make_key
 from cytoline.cli import app
 from cytoline.errors import CytolineError
 from cytoline.gate.promotions import PROMOTIONS, read_promotions
@@ -26,6 +31,8 @@ from cytoline.tracking import stage_run
 ROOT = Path(__file__).parents[3]
 NAME = "cytoline-classifier"
 MODEL = Path("models/classifier")
+PEOPLE = {"anna": "clinician", "ben": "quality"}
+"""The two that the policy of this repository asks for."""
 FIGURES = {
     "detector": ("ap50",),
     "classifier": ("balanced_accuracy", "abnormal_sensitivity"),
@@ -49,9 +56,8 @@ def train(right: float, text: str, *, lock: bool = True) -> None:
     for file, names in FIGURES.items():
         Path(f"metrics/{file}.json").write_text(json.dumps(dict.fromkeys(names, right)), encoding="utf-8")
     if lock:
-        out = {"path": str(MODEL), "md5": provenance.dvc_digest(MODEL), "hash": "md5"}
-        stages = {"train_classifier": {"cmd": "x", "outs": [out]}}
-        Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}), encoding="utf-8")
+        with Repo() as repo:  # a program of its own would take seconds to start
+            repo.commit(force=True)
         commit(text)
 
 
@@ -65,13 +71,20 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(top)
         for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
             subprocess.run(command, check=True)
-        for name in ("params.yaml", "configs/taxonomies/bethesda.yaml"):
+        for name in ("params.yaml", "configs/taxonomies/bethesda.yaml", "requirements.lock", POLICY):
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, name)
-        Path(".gitignore").write_text("mlflow.db*\nmlruns/\nmodels/\napprovals/\n.cytoline/\n", encoding="utf-8")
+        stages = {"train_classifier": {"cmd": "x", "outs": [str(MODEL)]}}
+        Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}), encoding="utf-8")
+        Path(".gitignore").write_text("mlflow.db*\nmlruns/\nmodels/\n.cytoline/\n", encoding="utf-8")
+        for name in PEOPLE:
+            make_key(PRIVATE / f"{name}.pem", PUBLIC / f"{name}.pem")
         commit("code")
         for right, text, lock in ((0.9, "one", True), (0.7, "two", True), (0.9, "three", True), (0.9, "four", False)):
             train(right, text, lock=lock)
+        # Version 4 was an experiment: the work tree holds version 3 again.
+        subprocess.run(["git", "checkout", "-q", "--", "metrics"], check=True)
+        (MODEL / "weights.safetensors").write_text("three", encoding="utf-8")
     return top
 
 
@@ -80,11 +93,23 @@ class Place:
     """A copy of it that a test may change (the registered files stay where they were)."""
 
     top: Path
-    approved: list[str]
-    """Why approvals do not suffice; empty: they do."""
 
     def promote(self, *words: str) -> Any:
         return CliRunner().invoke(app, ["promote", *words])
+
+    def sign(self, ref: str, by: str, role: str, meaning: str = "approval") -> None:
+        words = ["approve", ref, "--role", role, "--meaning", meaning, "--by", by]
+        assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+        commit(f"{by} signed")
+
+    def approve(self, version: int) -> None:
+        for by, role in PEOPLE.items():
+            self.sign(f"{NAME}/{version}", by, role)
+
+    def crown(self, version: int) -> Any:
+        """Both sign, then it is promoted."""
+        self.approve(version)
+        return self.promote(f"{NAME}/{version}", "--json")
 
     def alias(self) -> int | None:
         return Registry(self.top).champion(NAME)
@@ -106,31 +131,21 @@ def place(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place
     shutil.copytree(built, top, symlinks=True)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(top)
-    made = Place(top, [])
-    # Approvals have a module and tests of their own; here they are a switch.
-    module = ModuleType("cytoline.audit.approvals")
-
-    @dataclass
-    class Standing:
-        met: bool
-        reasons: tuple[str, ...]
-
-    module.standing = lambda ref, top: Standing(not made.approved, tuple(made.approved))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "cytoline.audit.approvals", module)
-    return made
+    return Place(top)
 
 
 def test_a_champion_is_made_kept_against_a_worse_one_replaced_and_taken_back(place: Place) -> None:
-    first = place.promote(f"{NAME}/1", "--json")
+    first = place.crown(1)
     assert first.exit_code == 0, first.output
     assert (place.alias(), json.loads(first.stdout)["baseline"]) == (1, None)
 
+    place.approve(2)
     worse = place.promote(f"{NAME}/2")
     assert worse.exit_code == 1
     assert "was not promoted" in worse.stdout
     assert (place.alias(), len(read_promotions()), place.tags(2)) == (1, 1, {})
 
-    third = place.promote(f"{NAME}/3", "--json")
+    third = place.crown(3)
     assert third.exit_code == 0, third.output
     told, rows = json.loads(third.stdout), read_promotions()
     assert (place.alias(), told["previous"], told["baseline"]) == (3, 1, rows[0].commit)
@@ -147,7 +162,7 @@ def test_a_champion_is_made_kept_against_a_worse_one_replaced_and_taken_back(pla
 
 def test_anyone_can_run_the_gate_of_a_promotion_again(place: Place) -> None:
     for version in (1, 3):
-        assert place.promote(f"{NAME}/{version}").exit_code == 0
+        assert place.crown(version).exit_code == 0
     row = read_promotions()[-1]
     words = ["gate", "--baseline", str(row.baseline), "--revision", row.commit, "--json"]
     again = CliRunner().invoke(app, words)
@@ -158,18 +173,58 @@ def test_the_first_champion_must_reach_every_floor(place: Place) -> None:
     text = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(text.replace("detector.ap50: {limit: 0.5", "detector.ap50: {limit: 0.95"), "utf-8")
     commit("a higher floor")
-    done = place.promote(f"{NAME}/1", "--json")
+    done = place.crown(1)
     assert done.exit_code == 1, done.output
     assert [row["outcome"] for row in json.loads(done.stdout)["rules"] if row["failed"]] == ["beyond limit"]
     assert place.alias() is None
 
 
+def reasons(place: Place, version: int) -> list[str]:
+    """Why the approvals do not suffice; the gate passes, and nothing has moved."""
+    before = place.alias()
+    done = place.promote(f"{NAME}/{version}", "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["gate"]["passed"], told["approvals"]["met"]) == (1, True, False), done.output
+    assert (place.alias(), PROMOTIONS.exists()) == (before, before is not None)
+    return list(told["approvals"]["reasons"])
+
+
 def test_nothing_moves_without_approvals(place: Place) -> None:
-    place.approved.append("no standing review by a pathologist")
-    done = place.promote(f"{NAME}/1")
-    assert done.exit_code == 1
-    assert "no standing review by a pathologist" in done.stdout
-    assert (place.alias(), PROMOTIONS.exists()) == (None, False)
+    no_clinician, no_quality = (f"no approval by the role {role} stands" for role in PEOPLE.values())
+    people = "{} of 2 people: the needed approvals are by too few, each with an own key"
+    assert reasons(place, 3) == [no_clinician, no_quality, people.format(0)]
+    place.sign(str(MODEL), "anna", "clinician")
+    assert reasons(place, 3) == [no_quality, people.format(1)]
+    place.sign(str(MODEL), "anna", "quality")
+    assert reasons(place, 3) == [people.format(1)], "one person in both roles is one person"
+    place.sign(str(MODEL), "ben", "quality")
+    place.sign(str(MODEL), "ben", "developer", "rejection")
+    assert reasons(place, 3) == ["ben says rejection as developer"]
+    place.sign(str(MODEL), "ben", "developer", "review")
+    done = place.promote(f"{NAME}/3", "--json")
+    assert done.exit_code == 0, done.output
+    log = hashlib.sha256(Path(APPROVALS).read_bytes()).hexdigest()
+    assert read_promotions()[-1].approvals == json.loads(done.stdout)["approvals"]["sha256"] == log
+
+
+@pytest.mark.parametrize("name", ["metrics/plots.json", "requirements.lock", POLICY])
+def test_approvals_that_fell_move_nothing(name: str, place: Place) -> None:
+    place.approve(3)
+    Path(name).write_text((Path(name).read_text() if Path(name).is_file() else "{}") + "\n", encoding="utf-8")
+    commit("changed")
+    assert len(reasons(place, 3)) == 3
+    place.approve(3)
+    assert place.promote(f"{NAME}/3").exit_code == 0
+
+
+def test_approvals_of_another_version_move_nothing(place: Place) -> None:
+    """Version 1 is good too, and in the history alone; what was signed for it says nothing of version 3."""
+    place.approve(1)
+    assert len(reasons(place, 3)) == 3
+    assert place.promote(f"{NAME}/1").exit_code == 0
+    place.approve(2)
+    assert place.promote(f"{NAME}/2").exit_code == 1
+    assert len(reasons(place, 3)) == 3
 
 
 def refused(place: Place, *words: str) -> str:
@@ -178,13 +233,13 @@ def refused(place: Place, *words: str) -> str:
     return done.exception.cause
 
 
-@pytest.mark.parametrize("name", ["policy.yaml", "approvals.jsonl", "keys/eve.pem"])
+@pytest.mark.parametrize("name", [POLICY, APPROVALS, f"{PUBLIC}/eve.pem"])
 def test_rules_and_approvals_that_are_in_no_commit_move_nothing(place: Place, name: str) -> None:
     """Else a loosened policy could promote and be undone without a trace."""
-    path = Path("approvals") / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("loosened\n")
-    assert "in no commit" in refused(place, f"{NAME}/1")
+    place.approve(3)
+    with Path(name).open("a", encoding="utf-8") as file:
+        file.write("# loosened\n")
+    assert f"{name} is not what the commit holds" in refused(place, f"{NAME}/3")
     assert place.alias() is None
 
 
@@ -226,7 +281,7 @@ def test_an_alias_moved_by_hand_and_a_changed_log_are_found_out(place: Place) ->
     assert "moved past this command" in refused(place, f"{NAME}/1")
     client.delete_registered_model_alias(NAME, "champion")
     for version in (1, 3):
-        assert place.promote(f"{NAME}/{version}").exit_code == 0
+        assert place.crown(version).exit_code == 0
     PROMOTIONS.write_text(PROMOTIONS.read_text().replace('"version":1', '"version":2'), encoding="utf-8")
     assert "is not what was written" in refused(place, f"{NAME}/3")
 
@@ -235,13 +290,14 @@ def test_what_was_interrupted_is_ended_by_the_same_command(place: Place, monkeyp
     def cut(*_: object) -> None:
         raise KeyboardInterrupt
 
+    place.approve(1)
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "crown", cut)
         assert place.promote(f"{NAME}/1").exit_code != 0
     assert (place.alias(), len(read_promotions())) == (None, 1)
     assert place.promote(f"{NAME}/1").exit_code == 0
     assert (place.alias(), len(read_promotions())) == (1, 1)
-    assert place.promote(f"{NAME}/3").exit_code == 0
+    assert place.crown(3).exit_code == 0
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "crown", cut)
         assert place.promote(NAME, "--rollback", "--reason", "by_mistake").exit_code != 0

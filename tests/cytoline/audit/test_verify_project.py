@@ -1,15 +1,13 @@
-"""Verification names the file and the place of whatever was changed, and nothing else; seals survive nobody's edits."""
+"""Verification names the file and the place of whatever was changed, and nothing else."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,44 +15,15 @@ from typer.testing import CliRunner
 
 import cytoline
 from benchmarks.audit.small_project import MODEL, commit
-from benchmarks.audit.tampering import KINDS, changed_byte, measure_tampering
+from benchmarks.audit.tampering import KINDS, measure_tampering
 from cytoline.audit import leaves
 from cytoline.audit.approvals import APPROVALS
-from cytoline.audit.finding import DECISIONS, PROMOTIONS, SEALS, Finding
-from cytoline.audit.seal import make_seal
-from cytoline.audit.seals import read_seals
-from cytoline.audit.signing import PRIVATE, PROJECT, PUBLIC, make_key
+from cytoline.audit.finding import DECISIONS, SEALS
 from cytoline.audit.verification import verify_project
 from cytoline.audit.verify import plain
 from cytoline.cli import app
-from cytoline.deid.review.chain import chained
 from cytoline.errors import CytolineError
-from cytoline.gate.promotions import Promotion, append
-
-WEIGHTS = f"{MODEL}/weights.safetensors"
-
-
-def change(path: Path, at: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(content)
-
-
-def broken(project: Path) -> list[Finding]:
-    return verify_project(project).findings
-
-
-def named(project: Path) -> list[tuple[str, str, str]]:
-    return [(one.kind, one.file, one.place) for one in broken(project)]
-
-
-def git(project: Path, *words: str) -> str:
-    return subprocess.run(["git", *words], cwd=project, check=True, capture_output=True, text=True).stdout
-
-
-def some_image(project: Path) -> str:
-    return sorted(path.relative_to(project).as_posix() for path in project.glob("data/clean/images/*"))[3]
+from tests.cytoline.audit.sealed_project import WEIGHTS, broken, change, named, some_image
 
 
 def test_what_nobody_touched_is_whole(sealed_project: Path) -> None:
@@ -188,6 +157,22 @@ def test_a_link_that_stands_for_a_folder_is_named(moved: str, project: Path, tmp
     assert all("link" in one.what or "plain" in one.what for one in found)
 
 
+@pytest.mark.parametrize("sealed", [True, False])
+def test_exchanged_images_are_named_as_such(sealed: bool, project: Path) -> None:
+    """Two swaps and a copy: each file says whose content it holds."""
+    images = sorted(path.relative_to(project).as_posix() for path in project.glob("data/clean/images/*"))
+    content = [(project / name).read_bytes() for name in images]
+    for number, other in ((0, 1), (1, 0), (2, 5)):
+        (project / images[number]).write_bytes(content[other])
+    if not sealed:
+        shutil.rmtree(project / leaves.FOLDER)
+    assert {(one.file, one.place): one.what for one in broken(project)} == {
+        (images[0], ""): f"and {images[1]} hold each other's content",
+        (images[1], ""): f"and {images[0]} hold each other's content",
+        (images[2], ""): f"holds the content of {images[5]}",
+    }
+
+
 def test_data_that_is_elsewhere_is_no_fault_unless_all_is_wanted(project: Path) -> None:
     shutil.rmtree(project / "data/clean")
     report = verify_project(project)
@@ -213,242 +198,6 @@ def test_a_manifest_that_was_wrong_from_the_start_is_named(project: Path) -> Non
     found = named(project)
     assert ("manifest", "data/clean/manifest.jsonl", "row 5") in found
     assert "committed since seal/0001 and not sealed yet: dvc.lock" in verify_project(project).notes
-
-
-@pytest.mark.parametrize("name", [DECISIONS, APPROVALS])
-def test_a_log_that_was_rewritten_and_committed_does_not_fit_its_seal(name: str, project: Path) -> None:
-    """The last line, which no later line covers; a whole chain that fits in itself."""
-    path = project / name
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    commit(project, "shorter")
-    (only,) = broken(project)
-    assert (only.file, only.what) == (name, "does not begin with what seal/0001 covers")
-
-
-def test_a_log_may_grow(project: Path) -> None:
-    with (project / DECISIONS).open("a") as log:
-        log.write("{}\n")
-    assert named(project) == [("log", DECISIONS, "line 9")]
-
-
-def promote(project: Path, version: int) -> None:
-    """A line of the log of champions, committed."""
-    none = dict.fromkeys(("previous", "baseline", "rules", "gate", "approvals"))
-    words = {"action": "promote", "model": "m", "digest": "0" * 32, "commit": "0" * 40, "time": "2026-03-01T10:00:00Z"}
-    append(Promotion.model_validate({**none, **words, "version": version}), project)
-    commit(project, f"promoted {version}")
-
-
-PROMOTION_HARM: dict[str, tuple[Callable[[str], str], str]] = {
-    "no json": (lambda _: "not json at all\n", "line 1"),
-    "another version": (lambda text: text.replace('"version":1', '"version":7', 1), "line 1 or 2"),
-    "half a line": (lambda text: text[:-20], "line 3"),
-    "another field": (lambda text: text.replace('"model":"m"', '"model":"m","x":1', 1), "line 1"),
-}
-
-
-@pytest.mark.parametrize("harm", PROMOTION_HARM)
-def test_promotions_that_were_changed_and_committed_are_named(harm: str, project: Path) -> None:
-    for version in (1, 2, 3):
-        promote(project, version)
-    assert broken(project) == []
-    change_text, place = PROMOTION_HARM[harm]
-    (project / PROMOTIONS).write_text(change_text((project / PROMOTIONS).read_text()))
-    commit(project, "changed")
-    assert named(project) == [("approval", PROMOTIONS, place)]
-
-
-@pytest.mark.parametrize("older", [False, True])
-def test_promotions_that_were_rewritten_do_not_fit_their_seal(
-    older: bool, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A whole chain that fits in itself.  Seals made before promotions were sealed still hold, by their commit."""
-    promote(project, 1)
-    promote(project, 2)
-    now = leaves.git_tree
-    with monkeypatch.context() as then:
-        if older:
-            then.setattr(leaves, "git_tree", lambda path: "" if path == PROMOTIONS else now(path))
-        make_seal(project)
-    commit(project, "sealed")
-    leaf = f'"path":"{PROMOTIONS}"'
-    assert any(leaf in one.read_text() for one in (project / leaves.FOLDER).iterdir()) is not older
-    for _ in range(2):
-        assert (broken(project), verify_project(project).notes) == ([], [])
-        shutil.rmtree(project / leaves.FOLDER)  # made anew, with the same roots
-    promote(project, 3)
-    assert broken(project) == []
-    (project / PROMOTIONS).unlink()
-    promote(project, 1)
-    (only,) = broken(project)
-    assert (only.file, only.what) == (PROMOTIONS, "does not begin with what seal/0002 covers")
-
-
-SEAL_HARM: dict[str, Callable[[Path], object]] = {
-    "no line": lambda project: (project / SEALS).write_text(""),
-    "no file": lambda project: (project / SEALS).unlink(),
-    "no tag": lambda project: git(project, "tag", "-d", "seal/0001"),
-    "another tag": lambda project: git(
-        project, "tag", "-f", "-a", "-m", "head " + "0" * 64, "seal/0001", "seal/0001^{}"
-    ),
-    "a light tag": lambda project: git(project, "tag", "-f", "seal/0001"),
-    "a tag too many": lambda project: git(project, "tag", "-a", "-m", "x", "seal/0002"),
-    "another key": lambda project: other_key(project),
-    "no line, tag or file": lambda project: unsealed(project),
-    "a forged line": lambda project: forged_line(project),
-}
-
-
-def other_key(project: Path) -> None:
-    for where in (PRIVATE, PUBLIC):
-        (project / where / f"{PROJECT}.pem").unlink()
-    make_key(project / PRIVATE / f"{PROJECT}.pem", project / PUBLIC / f"{PROJECT}.pem")
-    commit(project, "another key")
-
-
-def unsealed(project: Path) -> None:
-    """As if nothing had ever been sealed; only the history knows better."""
-    git(project, "tag", "-d", "seal/0001")
-    (project / SEALS).unlink()
-    commit(project, "no seals")
-
-
-def forged_line(project: Path) -> None:
-    """A chain that fits, with a signature that does not."""
-    (seal,) = read_seals(project)
-    (project / SEALS).write_text(
-        chained([seal.model_copy(update={"commit": git(project, "rev-parse", "HEAD").strip()})])
-    )
-    commit(project, "forged")
-
-
-@pytest.mark.parametrize("harm", SEAL_HARM)
-def test_a_harmed_seal_is_found(harm: str, project: Path) -> None:
-    SEAL_HARM[harm](project)
-    found = broken(project)
-    assert found
-    assert {one.file for one in found} == {SEALS}
-
-
-def test_history_that_was_rewritten_does_not_fit_the_seal(project: Path) -> None:
-    change(project / "params.yaml", -2)
-    git(project, "tag", "-d", "seal/0001")
-    git(project, "checkout", "-q", "--orphan", "new")
-    commit(project, "as if nothing had been")
-    git(project, "branch", "-D", "main")
-    git(project, "reflog", "expire", "--expire=now", "--all")
-    git(project, "gc", "-q", "--prune=now")
-    assert "history was rewritten" in " ".join(one.what for one in broken(project))
-
-
-def test_another_key_than_the_trusted_one_is_found(project: Path, tmp_path: Path) -> None:
-    make_key(tmp_path / "a.pem", tmp_path / "a.pub")
-    assert [one.file for one in verify_project(project, tmp_path / "a.pub").findings] == [SEALS]
-    assert verify_project(project, project / PUBLIC / f"{PROJECT}.pem").passed
-
-
-def test_the_last_seal_and_its_tag_cannot_be_taken_away(project: Path) -> None:
-    (project / "params.yaml").write_text("images: 12\nseed: 0\nnote: 1\n")
-    commit(project, "note")
-    make_seal(project)
-    commit(project, "sealed again")
-    git(project, "tag", "-d", "seal/0002")
-    (project / SEALS).write_text((project / SEALS).read_text().splitlines(keepends=True)[0])
-    commit(project, "one seal less")
-    assert named(project) == [("seal", SEALS, "line 2")]
-
-
-def test_who_trusts_a_key_wants_a_seal(project: Path) -> None:
-    """Also where no history tells of one."""
-    key = project / PUBLIC / f"{PROJECT}.pem"
-    unsealed(project)
-    git(project, "checkout", "-q", "--orphan", "new")
-    commit(project, "as if nothing had been")
-    assert verify_project(project).notes == ["nothing was sealed yet: `cytoline audit seal`"]
-    report = verify_project(project, key)
-    assert [one.what for one in report.findings] == ["no seal is here that the key you trust could have signed"]
-    assert report.notes == []
-
-
-def test_lists_are_a_cache_that_nobody_can_forge(project: Path) -> None:
-    lists = sorted((project / leaves.FOLDER).iterdir())
-    shutil.rmtree(project / leaves.FOLDER)
-    assert verify_project(project).passed
-    assert sorted((project / leaves.FOLDER).iterdir()) == lists, "made anew, with the same roots"
-    # One who changes an image and the list alike gains nothing: the list no longer has its root.
-    image = project / some_image(project)
-    before = next(path for path in lists if image.name in path.read_text())
-    with changed_byte(image, random.Random(0)):
-        row = next(row for row in before.read_text().splitlines() if image.name in row)
-        forged = {**json.loads(row), "sha256": hashlib.sha256(image.read_bytes()).hexdigest()}
-        before.write_text(before.read_text().replace(row, json.dumps(forged)))
-        assert [one.file for one in broken(project)] == [image.relative_to(project).as_posix()]
-    assert verify_project(project).passed
-
-
-def test_a_clone_on_another_machine_verifies(project: Path, tmp_path: Path) -> None:
-    git(project, "clone", "-q", str(project), str(tmp_path / "clone"))
-    report = verify_project(tmp_path / "clone")
-    assert report.passed
-    assert report.absent == ["data/clean", "data/split", MODEL]
-    assert report.notes == [
-        f"the roots of seal/0001 cannot be recomputed here, parts are missing: data/clean, data/split, {MODEL}"
-    ]
-
-
-def test_a_project_moves_on_and_is_sealed_again(project: Path) -> None:
-    (project / "params.yaml").write_text("images: 12\nseed: 0\nnote: 1\n")
-    with pytest.raises(CytolineError, match=r"links are broken, the first in params\.yaml"):
-        make_seal(project)
-    commit(project, "note")
-    assert verify_project(project).notes == ["committed since seal/0001 and not sealed yet: params.yaml"]
-    second = make_seal(project)
-    assert verify_project(project).passed, "before the line is committed, too: the tag holds it"
-    commit(project, "sealed again")
-    assert second.number == 2
-    assert (verify_project(project).findings, verify_project(project).notes) == ([], [])
-    change(project / SEALS, 30)
-    assert next((one.file, one.place) for one in broken(project)) == (SEALS, "line 1")
-
-
-def test_a_seal_needs_everything_committed(project: Path) -> None:
-    make_key(project / PRIVATE / "eve.pem", project / PUBLIC / "eve.pem")
-    before = (project / SEALS).read_bytes()
-    with pytest.raises(CytolineError, match=r"eve\.pem is not committed"):
-        make_seal(project)
-    assert (project / SEALS).read_bytes() == before
-
-
-def test_a_tag_that_cannot_be_set_leaves_no_line(project: Path) -> None:
-    commit_file = project / ".git/refs/tags/seal/0002.lock"
-    commit_file.parent.mkdir(parents=True, exist_ok=True)
-    commit_file.write_text("")
-    before = (project / SEALS).read_bytes()
-    with pytest.raises(CytolineError, match="did not set the tag"):
-        make_seal(project)
-    assert (project / SEALS).read_bytes() == before
-
-
-def test_private_data_may_be_absent_when_sealed(project: Path) -> None:
-    """data/raw is never pushed: elsewhere its out is sealed by the hash in dvc.lock alone."""
-    kept = project / "data/clean"
-    shutil.rmtree(project / ".dvc/cache")
-    kept.rename(project.parent / "clean")
-    second = make_seal(project)
-    assert second.absent == ("data/clean",)
-    commit(project, "sealed")
-    shutil.rmtree(project / leaves.FOLDER)
-    assert verify_project(project).passed
-    (project.parent / "clean").rename(kept)
-    assert verify_project(project).passed
-
-
-def test_seals_hold_nothing_but_hashes(sealed_project: Path) -> None:
-    text = (sealed_project / SEALS).read_text() + git(sealed_project, "cat-file", "tag", "seal/0001")
-    row = json.loads((sealed_project / "data/clean/manifest.jsonl").read_text().splitlines()[0])
-    for secret in (row["image_id"], row["patient"], row["slide"], row["sha256"], ".png"):
-        assert secret not in text
-    assert git(sealed_project, "ls-files", ".cytoline") == ""
 
 
 HOSTILE_LOCKS = {
