@@ -2,7 +2,7 @@
 
     python -m benchmarks.deid --only fuzz                                20,000 of each format
     python -m benchmarks.deid --only fuzz --fuzz-cases 300               fewer
-    python -m benchmarks.deid --only fuzz --fuzz jpeg/17,dicom-wsi/4     these alone, without a figure
+    python -m benchmarks.deid --fuzz jpeg/17,dicom-wsi/4                 these alone, without a figure
     python -m benchmarks.deid --only fuzz --work FOLDER                  failing files are kept in FOLDER/fuzz
 
 A failure is an exception, a dead process, more than 5 seconds or a gigabyte, a file that the verifier does not pass, a

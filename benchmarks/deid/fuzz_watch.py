@@ -109,7 +109,7 @@ class _Worker:
         return None
 
     def overdue(self) -> str | None:
-        """Why it must be ended, if it must.  On a busy machine a worker may wait long for its turn, which is no fault."""
+        """Why it must be ended, if it must.  To wait for one's turn on a busy machine is no fault."""
         waited = time.monotonic() - self._since
         if waited < min(SECONDS, self._clock):
             return None
