@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.deid.fuzz_judge import Case, Judge, Verdict
+from benchmarks.deid.fuzz_judge import Case, Judge, Outcome, Verdict
 from benchmarks.deid.fuzz_mutations import mutated
 from benchmarks.deid.fuzz_seeds import FORMATS
 from benchmarks.deid.fuzz_watch import judged
@@ -29,6 +29,7 @@ from cytoline.progress import Bar
 
 CASES = 20_000
 BATCH = 1000
+OUTCOMES: tuple[Outcome, ...] = ("passed", "refused", "in_pixels", "failed")
 _SHOWN = 30
 
 
@@ -44,7 +45,9 @@ def fuzz(folder: Path, console: Console, cases: int = CASES) -> list[Figure]:
     failures = [case for case, verdict in verdicts.items() if verdict.outcome == "failed"]
     passed = Counter(case.format for case, verdict in verdicts.items() if verdict.outcome == "passed")
     counts = Counter(case.format for case in verdicts)
+    moved = sum(verdict.outcome == "in_pixels" for verdict in verdicts.values())
     how = ", ".join(f"{fmt} {counts[fmt]} ({passed[fmt]} passed)" for fmt in FORMATS)
+    how += f"; in {moved} more a canary had become pixels, and the search for names found it"
     return [Figure("fuzz_failures", len(failures), "files", 0, "<=", len(verdicts), f"mutated files: {how}")]
 
 
@@ -90,14 +93,16 @@ def _keep(case: Case, folder: Path) -> None:
 
 
 def _table(verdicts: dict[Case, Verdict]) -> Table:
-    table = Table("format", "cases", "passed", "refused", "failed", "CPU s", "slowest", "reasons", title="fuzzing")
+    table = Table(
+        "format", "cases", "passed", "refused", "in pixels", "failed", "CPU s", "slowest", "reasons", title="fuzzing"
+    )
     for fmt in FORMATS:
         own = [verdict for case, verdict in verdicts.items() if case.format == fmt]
         outcomes = Counter(verdict.outcome for verdict in own)
         reasons = Counter(verdict.what for verdict in own if verdict.outcome == "refused")
         table.add_row(
             fmt,
-            *map(str, (len(own), outcomes["passed"], outcomes["refused"], outcomes["failed"])),
+            *map(str, (len(own), *(outcomes[one] for one in OUTCOMES))),
             f"{sum(verdict.seconds for verdict in own):.1f}",
             f"{max((verdict.seconds for verdict in own), default=0):.2f}",
             ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()),

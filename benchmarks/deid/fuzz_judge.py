@@ -15,9 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
+import cv2
 import numpy as np
 
 from benchmarks.deid.fuzz_mutations import mutated
+from benchmarks.deid.fuzz_pixels import only_in_pixels
 from benchmarks.deid.fuzz_seeds import Format, planted
 from cytoline.deid import dicom, exiftool
 from cytoline.deid.finding import Finding
@@ -28,7 +30,7 @@ from cytoline.deid.needles import Needles
 from cytoline.deid.params import AnonymizeParams
 from cytoline.deid.verify import check_file
 from cytoline.deid.vocabulary import Vocabulary
-from cytoline.images import UnreadableImage, read_image
+from cytoline.images import RGB, UnreadableImage, read_image
 from cytoline.pseudonyms import Pseudonyms
 
 Outcome = Literal["passed", "refused", "in_pixels", "failed"]
@@ -65,8 +67,9 @@ class Judge:
         self._said = (Path(self._folder.name) / "said").open("w+b")
         for stream in (sys.stdout, sys.stderr):
             os.dup2(self._said.fileno(), stream.fileno())
-        # What is loaded at the first picture is no part of any case.
-        find_marks(np.full((64, 64, 3), 200, np.uint8), self._params)
+        # What is loaded at the first picture, or at the first writing, is no part of any case.
+        if not find_marks(_writing(), self._params).texts:
+            raise AssertionError("the reader is not ready")
 
     def __call__(self, case: Case) -> Verdict:
         """Whatever happens, it is said."""
@@ -104,6 +107,8 @@ class Judge:
 
     def _verified(self, case: Case, made: Made, file: Path) -> tuple[Outcome, str]:
         found = {*check_file(file, needles(case.format), None, Vocabulary()), *_unreadable(made, file)}
+        if found == {Finding("bytes", "identifier")} and only_in_pixels(made, file, needles(case.format)):
+            return "in_pixels", made.kind
         if found:
             return "failed", _told(found)
         if made.kind != "dicom":  # of which exiftool is not asked
@@ -119,6 +124,13 @@ class Judge:
         self._said.seek(0)
         self._said.truncate()
         return needles(fmt).inside(said)
+
+
+def _writing() -> RGB:
+    """Mutations can make a picture so small that it is read."""
+    page = np.full((100, 150, 3), 230, np.uint8)
+    cv2.putText(page, "ABCD 1234", (5, 60), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (20, 20, 20), 2, cv2.LINE_AA)
+    return page
 
 
 def name_of(case: Case) -> str:
