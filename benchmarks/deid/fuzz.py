@@ -18,9 +18,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.deid.fuzz_judge import Case, Judge, Outcome, Verdict
+from benchmarks.deid.fuzz_case import FORMATS, OUTCOMES, Case, Verdict
+from benchmarks.deid.fuzz_judge import Judge
 from benchmarks.deid.fuzz_mutations import mutated
-from benchmarks.deid.fuzz_seeds import FORMATS
 from benchmarks.deid.fuzz_watch import judged
 from benchmarks.result import Figure
 from cytoline.compute import ComputeParams, core_count
@@ -29,7 +29,6 @@ from cytoline.progress import Bar
 
 CASES = 20_000
 BATCH = 1000
-OUTCOMES: tuple[Outcome, ...] = ("passed", "refused", "in_pixels", "failed")
 _SHOWN = 30
 
 

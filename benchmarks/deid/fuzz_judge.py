@@ -13,14 +13,15 @@ import time
 import traceback
 from functools import cache
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import cast
 
 import cv2
 import numpy as np
 
+from benchmarks.deid.fuzz_case import Case, Format, Outcome, Verdict
 from benchmarks.deid.fuzz_mutations import mutated
 from benchmarks.deid.fuzz_pixels import only_in_pixels
-from benchmarks.deid.fuzz_seeds import Format, planted
+from benchmarks.deid.fuzz_seeds import planted
 from cytoline.deid import dicom, exiftool
 from cytoline.deid.finding import Finding
 from cytoline.deid.folder import Made, deidentify_file
@@ -32,24 +33,6 @@ from cytoline.deid.verify import check_file
 from cytoline.deid.vocabulary import Vocabulary
 from cytoline.images import RGB, UnreadableImage, read_image
 from cytoline.pseudonyms import Pseudonyms
-
-Outcome = Literal["passed", "refused", "in_pixels", "failed"]
-
-
-class Case(NamedTuple):
-    """Which file."""
-
-    format: Format
-    number: int
-
-
-class Verdict(NamedTuple):
-    """``what`` is the reason of a refusal or the kind of a failure."""
-
-    outcome: Outcome
-    what: str
-    seconds: float
-    """CPU."""
 
 
 class Judge:

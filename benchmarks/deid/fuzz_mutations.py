@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from benchmarks.deid.fuzz_case import Format
 from benchmarks.deid.fuzz_containers import bmp_field, heic_box, jpeg_segment, png_chunk, webp_chunk
-from benchmarks.deid.fuzz_seeds import Format, Seed, planted, samples
+from benchmarks.deid.fuzz_seeds import Seed, planted, samples
 from benchmarks.deid.fuzz_tags import dicom_element, tiff_entry
 
 Mutation = Callable[[random.Random, bytes], bytes]

@@ -11,19 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
 
 from benchmarks.deid import fuzz_dicom, fuzz_slides, plant_heic
 from benchmarks.deid.canary import Canary
+from benchmarks.deid.fuzz_case import Format
 from benchmarks.deid.ground import swatches_of
 from benchmarks.deid.place import Make
 from benchmarks.deid.plant import places
 from benchmarks.result import ROOT
 
-Format = Literal[
-    "jpeg", "png", "bmp", "tiff", "webp", "heic", "svs", "ndpi", "dicom", "dicom-frames", "dicom-wsi"
-]  # fmt: skip
-FORMATS: tuple[Format, ...] = get_args(Format)
 SAMPLES = ROOT.parent / "shared" / "data" / "phi"
 LARGEST_SAMPLE = 1 << 14
 """Bytes: larger ones take a second each."""

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import psutil
 
-from benchmarks.deid.fuzz_judge import Case, Verdict
+from benchmarks.deid.fuzz_case import Case, Verdict
 
 SECONDS = 5.0
 """CPU time for one file."""

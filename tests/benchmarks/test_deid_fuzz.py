@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import time
-
 import pytest
 
 from benchmarks.deid import fuzz, fuzz_watch
-from benchmarks.deid.fuzz_judge import Case, Judge, Verdict
+from benchmarks.deid.fuzz_case import FORMATS, Case, Format
+from benchmarks.deid.fuzz_judge import Judge
 from benchmarks.deid.fuzz_mutations import mutated
-from benchmarks.deid.fuzz_seeds import FORMATS, Format, planted
+from benchmarks.deid.fuzz_seeds import planted
 from benchmarks.deid.fuzz_watch import judged
 from cytoline.errors import CytolineError
-
-
-class Misbehaving:
-    """Answers even numbers, and does what the number says for others."""
-
-    def __call__(self, case: Case) -> Verdict:
-        if case.number == 1:
-            os.abort()
-        if case.number == 3:
-            while True:  # works without end
-                pass
-        if case.number == 5:
-            time.sleep(1000)
-        if case.number == 7:
-            bytearray(2 * fuzz_watch.MEMORY)
-        return Verdict("passed", "image", 0.0)
-
-    def at_end(self) -> dict[Case, Verdict]:
-        return {Case("png", 0): Verdict("failed", "late", 0.0)}
+from tests.benchmarks.misbehaving import Misbehaving
 
 
 def test_what_hangs_dies_or_sleeps_is_named_and_the_others_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzz_watch, "SECONDS", 1.0)
     cases = [Case("png", number) for number in range(7)]
-    told = dict(judged([cases], Misbehaving, 1, clock=30.0))
+    told = dict(judged([cases], Misbehaving, 1, clock=15.0))
     assert list(told) == cases
     assert {case.number: verdict.what for case, verdict in told.items() if verdict.outcome == "failed"} == {
         0: "late",
         1: "the process died (SIGABRT)",
         3: "over 1 s",
-        5: "over 30 s without an answer or work",
+        5: "over 15 s without an answer or work",
     }
 
 
