@@ -20,6 +20,7 @@ from typing import Protocol
 import psutil
 
 from benchmarks.deid.fuzz_case import Case, Verdict
+from cytoline.errors import CytolineError
 
 SECONDS = 5.0
 """CPU time for one file."""
@@ -28,6 +29,8 @@ CLOCK = 120.0
 MEMORY = 1 << 30
 """Bytes of address space above what a worker has when it is ready."""
 _POLL = 0.2
+_AT_END = 10
+"""Times ``CLOCK``: checks of a whole batch are made by another program, for which the worker waits."""
 
 
 class Judging(Protocol):
@@ -59,8 +62,11 @@ def judged(
                 if lost is None:
                     continue
                 left = worker.end()
-                if left:
-                    yield left.popleft(), Verdict("failed", lost, 0.0)
+                if not left or not worker.ready:
+                    raise CytolineError(
+                        f"a worker was lost outside of any case: {lost}", "run again, on an idle machine"
+                    )
+                yield left.popleft(), Verdict("failed", lost, 0.0)
                 if left:
                     waiting.appendleft(left)
                 crew[number] = _Worker(make, clock)
@@ -80,8 +86,8 @@ class _Worker:
         theirs.close()
         self._clock = clock
         self.batch: deque[Case] | None = None
-        self._ready = False
-        self._since, self._cpu = time.monotonic(), 0.0
+        self.ready = False
+        self._since, self._cpu, self._seen = time.monotonic(), 0.0, 0.0
 
     def give(self, batch: deque[Case]) -> None:
         """Work for an idle worker."""
@@ -96,7 +102,7 @@ class _Worker:
         try:
             while self.batch is not None and self.connection.poll():
                 verdict, late, self._cpu = self.connection.recv()
-                self._ready, self._since = True, time.monotonic()
+                self.ready, self._since = True, time.monotonic()
                 if verdict is not None:
                     yield self.batch.popleft(), verdict
                 if late is not None:
@@ -110,17 +116,17 @@ class _Worker:
 
     def overdue(self) -> str | None:
         """Why it must be ended, if it must.  To wait for one's turn on a busy machine is no fault."""
-        waited = time.monotonic() - self._since
-        if waited < min(SECONDS, self._clock):
-            return None
+        now = time.monotonic()
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(self._process.pid)
-            used = process.cpu_times()
-            if self._ready and self.batch and used.user + used.system - self._cpu > SECONDS:
+            times = process.cpu_times()
+            used = times.user + times.system
+            if used > self._seen or process.status() != psutil.STATUS_SLEEPING:
+                self._seen, self._since = used, now
+            if self.ready and self.batch and used - self._cpu > SECONDS:
                 return f"over {SECONDS:g} s"
-            if waited > self._clock and process.status() != psutil.STATUS_RUNNING:
-                return f"over {self._clock:g} s without an answer or work"
-        return None
+        patience = self._clock if self.batch else _AT_END * self._clock
+        return f"over {self._clock:g} s without an answer or work" if now - self._since > patience else None
 
     def end(self) -> deque[Case]:
         """Kill it; returns what it leaves undone."""

@@ -25,3 +25,10 @@ class Misbehaving:
 
     def at_end(self) -> dict[Case, Verdict]:
         return {Case("png", 0): Verdict("failed", "late", 0.0)}
+
+
+class Broken(Misbehaving):
+    """Does not come up."""
+
+    def __init__(self) -> None:
+        raise SystemExit(3)

@@ -11,7 +11,7 @@ from benchmarks.deid.fuzz_mutations import mutated
 from benchmarks.deid.fuzz_seeds import planted
 from benchmarks.deid.fuzz_watch import judged
 from cytoline.errors import CytolineError
-from tests.benchmarks.misbehaving import Misbehaving
+from tests.benchmarks.misbehaving import Broken, Misbehaving
 
 
 def test_what_hangs_dies_or_sleeps_is_named_and_the_others_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,6 +30,11 @@ def test_what_hangs_dies_or_sleeps_is_named_and_the_others_are_judged(monkeypatc
 def test_a_worker_has_no_memory_beyond_the_limit() -> None:
     ((case, verdict),) = judged([[Case("png", 7)]], Misbehaving, 1)
     assert (case.number, verdict.outcome) == (7, "failed")
+
+
+def test_a_worker_that_does_not_start_is_an_error_and_no_case() -> None:
+    with pytest.raises(CytolineError, match="outside of any case"):
+        list(judged([[Case("png", 0), Case("png", 1)]], Broken, 1))
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
