@@ -47,12 +47,13 @@ class Judge:
         self._kept = Path(self._folder.name) / "kept"
         self._out.mkdir()
         self._kept.mkdir()
+        # What is loaded at the first picture, or at the first writing, is no part of any case.
+        for width in (150, self._params.text_min_image):
+            if not find_marks(_writing(width), self._params).texts:
+                raise AssertionError("the reader is not ready")
         self._said = (Path(self._folder.name) / "said").open("w+b")
         for stream in (sys.stdout, sys.stderr):
             os.dup2(self._said.fileno(), stream.fileno())
-        # What is loaded at the first picture, or at the first writing, is no part of any case.
-        if not find_marks(_writing(), self._params).texts:
-            raise AssertionError("the reader is not ready")
 
     def __call__(self, case: Case) -> Verdict:
         """Whatever happens, it is said."""
@@ -109,10 +110,21 @@ class Judge:
         return needles(fmt).inside(said)
 
 
-def _writing() -> RGB:
-    """Mutations can make a picture so small that it is read."""
-    page = np.full((100, 150, 3), 230, np.uint8)
-    cv2.putText(page, "ABCD 1234", (5, 60), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (20, 20, 20), 2, cv2.LINE_AA)
+def _writing(width: int) -> RGB:
+    """Mutations can make a picture so small, or so wide, that it is read; a reader for either is loaded then."""
+    height = max(100, width // 16)
+    page = np.full((height, width, 3), 230, np.uint8)
+    size = height / 120
+    cv2.putText(
+        page,
+        "ABCD 1234",
+        (5, 2 * height // 3),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        size,
+        (20, 20, 20),
+        2 + width // 1000,
+        cv2.LINE_AA,
+    )
     return page
 
 
