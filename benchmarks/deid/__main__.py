@@ -3,6 +3,7 @@
     python -m benchmarks.deid                          everything but fuzzing (half an hour on two cores)
     python -m benchmarks.deid --only places,study      some parts; the other figures stay as they were
     python -m benchmarks.deid --peers                  also other de-identifiers, on the same files in the same run
+    python -m benchmarks.deid --only fuzz              fuzzing: see benchmarks/deid/fuzz.py
 
 Figures go to benchmarks/results/deid.json.
 """
@@ -19,7 +20,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.deid import peers, speed, study
+from benchmarks.deid import fuzz, peers, speed, study
 from benchmarks.deid.cases import PARTS, Case, Part, generate, hidden, removed, retained
 from benchmarks.deid.score import Action, Row, share, table
 from benchmarks.result import Figure, current_commit, record
@@ -41,6 +42,8 @@ MEASURED: dict[str, Callable[[Path], list[Figure]]] = {
     "gigapixel": speed.gigapixel,
 }
 """Parts that measure time and memory."""
+FUZZ = "fuzz"
+"""Takes an hour: only where it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -219,22 +222,31 @@ def beside(folder: Path, console: Console) -> list[Figure]:
 
 
 def main(
-    only: Annotated[str, typer.Option(help=f"some of {','.join([*PARTS, *MEASURED])}")] = "",
+    only: Annotated[str, typer.Option(help=f"some of {','.join([*PARTS, *MEASURED, FUZZ])}")] = "",
     with_peers: Annotated[bool, typer.Option("--peers", help="also run other de-identifiers (installs them)")] = False,
     work_folder: Annotated[Path | None, typer.Option("--work", help="keep inputs and results in this folder")] = None,
+    fuzz_cases: Annotated[int, typer.Option(min=1, help="mutated files of each format")] = fuzz.CASES,
+    fuzz_only: Annotated[str, typer.Option("--fuzz", help="these cases again, FORMAT/NUMBER,...")] = "",
 ) -> None:
     """Measure de-identification against the answer key."""
     chosen = only.split(",") if only else [*PARTS, *MEASURED]
-    if unknown := sorted(set(chosen) - {*PARTS, *MEASURED}):
-        raise CytolineError(f"there is no part {', '.join(unknown)}", f"parts are {', '.join([*PARTS, *MEASURED])}")
+    if unknown := sorted(set(chosen) - {*PARTS, *MEASURED, FUZZ}):
+        raise CytolineError(
+            f"there is no part {', '.join(unknown)}", f"parts are {', '.join([*PARTS, *MEASURED, FUZZ])}"
+        )
     console, commit = Console(highlight=False, soft_wrap=True), current_commit()
     with tempfile.TemporaryDirectory() as temporary:
         folder = work_folder or Path(temporary)
+        if fuzz_only:
+            fuzz.again(fuzz_only, folder, console)
+            return
         parts = [part for part in PARTS if part in chosen]
         figures = ours(parts, folder, console) if parts else []
         for name, measure in MEASURED.items():
             if name in chosen:
                 figures += measure(folder)
+        if FUZZ in chosen:
+            figures += fuzz.fuzz(folder, console, fuzz_cases)
         if with_peers:
             figures += beside(folder, console)
     record("deid", figures, commit)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 
 import cv2
@@ -17,6 +20,7 @@ from cytoline.phantom.textures import smooth_noise
 FIELD_SIZE = (1250, 800)
 """Width and height in pixels of the fields that words are written on."""
 SWATCH_SIZE = (320, 240)
+_size: ContextVar[tuple[int, int]] = ContextVar("_size", default=SWATCH_SIZE)
 
 _PURPLE = np.array([0.62, 1.05, 0.34], np.float32)
 """Absorbance in R, G, B of one unit of dye: green light goes, red and blue pass."""
@@ -47,11 +51,25 @@ def purple_field(seed: int, size: tuple[int, int] = FIELD_SIZE) -> RGB:
     return _stained(dye, seed)
 
 
-@lru_cache(maxsize=8)
+@contextmanager
+def swatches_of(size: tuple[int, int]) -> Iterator[None]:
+    """Within, hiding places get pictures of this width and height: a mutation of a small file is cheap to judge."""
+    before = _size.set(size)
+    try:
+        yield
+    finally:
+        _size.reset(before)
+
+
 def swatch(place: str) -> RGB:
     """A small image for a hiding place, read-only; each has its own, so that none is a copy of another."""
+    return _swatch(place, _size.get())
+
+
+@lru_cache(maxsize=8)
+def _swatch(place: str, size: tuple[int, int]) -> RGB:
     seed = int.from_bytes(hashlib.sha256(place.encode()).digest()[:4], "big")
-    width, height = SWATCH_SIZE
+    width, height = size
     rng = stream(_STREAM, 1, seed)
     dye = np.clip(0.25 * smooth_noise(rng, (height, width), 40), 0, 1)
     for _ in range(6):

@@ -31,7 +31,7 @@ def bmp(
     v5: tuple[bytes, bytes, bool] | None = None,
 ) -> bytes:
     """24 bits without compression; ``v5`` gives colour space, end points and whether ``behind`` is its profile."""
-    rgb = swatch(canary.token)[:, :318]  # two bytes of padding per row
+    rgb = swatch(canary.token)[:, :-2]  # two bytes of padding per row
     height, width, _ = rgb.shape
     letters = padding.ljust(2 * height, b"\0")
     pixels = b"".join(row[:, ::-1].tobytes() + letters[2 * i : 2 * i + 2] for i, row in enumerate(rgb[::-1]))

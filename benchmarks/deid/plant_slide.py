@@ -10,6 +10,8 @@ import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from benchmarks.deid import icc_bytes, xmp_text
 from benchmarks.deid.canary import Canary
 from benchmarks.deid.ground import swatch
@@ -85,8 +87,7 @@ def _tiled(tiff: Tiff, rgb: RGB, extra: Entries, svs: Svs | None) -> int:
 
 def _filled(tile: RGB) -> RGB:
     """The tile on a white square."""
-    full: RGB = swatch("edge")[:TILE, :TILE].copy()
-    full[:] = 245
+    full = np.full((TILE, TILE, 3), 245, np.uint8)
     full[: tile.shape[0], : tile.shape[1]] = tile
     return full
 
