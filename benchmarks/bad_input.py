@@ -228,10 +228,13 @@ def interrupted(stage: str, place: Workplace) -> Outcome:
             in_time = started and running.process.poll() is None
             running.interrupt()
             done = running.finish(timeout=90)
-        if in_time and done.code != 0:
+        same_lock = (place.root / "dvc.lock").read_bytes() == lock
+        if in_time and done.code != 0 and same_lock:
             break
+        # The stage had ended, and the signal met DVC, which can leave half of dvc.lock: that must be said and mended.
+        if not same_lock and not _lock_mended(place):
+            return Outcome(case, False, f"dvc.lock is broken after {delay:g} s, and `cytoline doctor` does not mend it")
         shutil.rmtree(place.root / ".cytoline/memo", ignore_errors=True)
-    same_lock = (place.root / "dvc.lock").read_bytes() == lock
     back = place.dvc("checkout", "--force")
     place.git("checkout", "--quiet", "--", "metrics")
     again = place.dvc("repro", timeout=1800)
@@ -244,6 +247,16 @@ def interrupted(stage: str, place: Workplace) -> Outcome:
     words = f"code {done.code} after {delay:g} s; dvc.lock {'kept' if same_lock else 'CHANGED'}"
     words += "; results restored" if not rerun else f"; had to rerun {', '.join(rerun)}"
     return Outcome(case, handled, words + ("" if quiet else "; a traceback was shown"))
+
+
+def _lock_mended(place: Workplace) -> bool:
+    """`cytoline doctor` names the remedy for half a dvc.lock, and after it nothing has to run again."""
+    told = place.cytoline("doctor")
+    if "dvc.lock is not valid" not in told.text or "git checkout -- dvc.lock" not in " ".join(told.text.split()):
+        return False
+    place.git("checkout", "--quiet", "--", "dvc.lock", "metrics")
+    again = place.dvc("repro", timeout=1800)
+    return again.code == 0 and not again.stages_run()
 
 
 def clear_error(done: Done, word: str) -> bool:

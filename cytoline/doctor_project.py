@@ -85,7 +85,12 @@ def check_dvc(root: Path = Path()) -> Finding:
         return Finding(WARN, f"frozen stages, never rebuilt: {', '.join(frozen)}", f"`dvc unfreeze {' '.join(frozen)}`")
     if running := _running(root / ".dvc" / "tmp" / "rwlock"):
         return Finding(WARN, f"in use by process {running}", "wait until that dvc command ends")
-    built = _stages(root / "dvc.lock") or {}
+    built = _stages(root / "dvc.lock")
+    if (root / "dvc.lock").exists() and _cut_off(built, root):
+        # DVC does not write it atomically: Ctrl-C between two stages, or a full disk, can leave half of it.
+        remedy = "`git checkout -- dvc.lock`, then `dvc repro`: what had run comes back from DVC's cache"
+        return Finding(FAIL, "dvc.lock is not valid: something stopped DVC while it wrote the file", remedy)
+    built = built or {}
     done = [name for name in stages if any(key.split("@")[0] == name for key in built)]
     if not done:
         return Finding(OK, f"{len(stages)} stages, none built yet")
@@ -94,6 +99,17 @@ def check_dvc(root: Path = Path()) -> Finding:
         missing = f"{len(absent)} of their results are not here (`dvc repro` makes them, `dvc pull` fetches them)"
         return Finding(OK, f"{len(done)} of {len(stages)} stages recorded; {missing}")
     return Finding(OK, f"{len(done)} of {len(stages)} stages built (`dvc status` says which are out of date)")
+
+
+def _cut_off(built: dict[str, Any] | None, root: Path) -> bool:
+    """Whether dvc.lock cannot be read, or ends before entries that the last commit has."""
+    if built is None:
+        return True
+    try:
+        committed = yaml.safe_load(_git("-C", str(root), "show", "HEAD:./dvc.lock") or "{}").get("stages") or {}
+    except (subprocess.TimeoutExpired, yaml.YAMLError, AttributeError):
+        return False
+    return any("outs" in stage and "outs" not in (built.get(name) or {}) for name, stage in committed.items())
 
 
 def _outs(built: dict[str, Any]) -> list[str]:

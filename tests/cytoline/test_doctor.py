@@ -110,6 +110,20 @@ def test_dvc_missing_frozen_in_use_and_built(tmp_path: Path) -> None:
     assert "1 of 2 stages recorded; 1 of their results are not here" in doctor_project.check_dvc(tmp_path).found
     (tmp_path / "y").write_text("")
     assert "1 of 2 stages built" in doctor_project.check_dvc(tmp_path).found
+    (tmp_path / "dvc.lock").write_text("stages: {a@1: {cmd: x}}\n    size")
+    broken = doctor_project.check_dvc(tmp_path)
+    assert (broken.status, broken.to_do.split(",")[0]) == (FAIL, "`git checkout -- dvc.lock`")
+    (tmp_path / "dvc.lock").write_text("stages: {a@1: {cmd: x, outs: [{path: x}]}, b: {cmd: y, outs: [{path: y}]}}")
+    for words in (["init"], ["add", "dvc.lock"], ["commit", "-m", "x"]):
+        _git("-C", str(tmp_path), *words)
+    assert doctor_project.check_dvc(tmp_path).status == OK
+    for half in (
+        "stages: {a@1: {cmd: x, outs: [{path: x}]}}",
+        "stages: {a@1: {cmd: x, outs: [{path: x}]}, b: {cmd: y}}",
+    ):
+        (tmp_path / "dvc.lock").write_text(half)
+        assert doctor_project.check_dvc(tmp_path).status == FAIL
+    (tmp_path / "dvc.lock").write_text("stages: {a@1: {cmd: x, outs: [{path: x}]}, b: {cmd: z, outs: [{path: y}]}}")
     lock.write_text(json.dumps({"data": {"write": {"pid": os.getpid(), "cmd": "dvc repro"}}}))
     assert str(os.getpid()) in doctor_project.check_dvc(tmp_path).found
     ended = subprocess.Popen([sys.executable, "-c", ""])
