@@ -51,6 +51,13 @@ def show(findings: Iterable[tuple[str, Finding]], console: Console) -> None:
         console.print(f"  to do: {escape(finding.to_do)}", highlight=False)
 
 
+GPU = Path("/dev/nvidiactl")
+"""There where a driver of an NVIDIA GPU is."""
+
+_FOR_GPUS = ("nvidia-", "triton")
+"""Packages that a machine (or a container image) without one may leave out."""
+
+
 def check_python() -> Finding:
     """The lock file's versions are those of one Python."""
     found = platform.python_version()
@@ -72,6 +79,8 @@ def check_packages(lock: Path = LOCK) -> Finding:
         return Finding(FAIL, f"{lock} is missing", "run this at the top of the repository; restore it with git")
     wanted = [Requirement(line) for line in lines if line.strip() and not line.startswith(("#", "-"))]
     wanted = [item for item in wanted if item.marker is None or item.marker.evaluate()]
+    if not GPU.exists():
+        wanted = [item for item in wanted if not item.name.startswith(_FOR_GPUS) or _version(item.name)]
     wrong = [f"{item.name} {found or 'absent'}" for item in wanted if not _fits(item, found := _version(item.name))]
     if wrong:
         more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""

@@ -63,6 +63,17 @@ def test_packages_are_compared_with_the_lock(tmp_path: Path) -> None:
     assert doctor.check_packages(tmp_path / "none").status == FAIL
 
 
+def test_what_only_a_gpu_needs_may_be_left_out_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("nvidia-no-such==1.0\n")
+    monkeypatch.setattr(doctor, "GPU", tmp_path / "absent")
+    assert doctor.check_packages(lock).status == OK
+    monkeypatch.setattr(doctor, "GPU", tmp_path)
+    assert doctor.check_packages(lock).status == FAIL
+
+
 def test_a_full_disk_fails_and_a_crowded_one_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     for free, status in ((1, FAIL), (5, WARN), (50, OK)):
         usage = shutil._ntuple_diskusage(100, 0, free * 10**9)
@@ -81,6 +92,14 @@ def work_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _git(*arguments: str) -> None:
     subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=b", *arguments], check=True, capture_output=True)
+
+
+def test_an_image_without_git_is_told_so_and_not_scolded(work_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(work_tree))
+    assert doctor_project.check_git().status == FAIL
+    (work_tree / ".dvc").mkdir()
+    (work_tree / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
+    assert doctor_project.check_git().status == OK
 
 
 def test_git_from_nothing_to_clean(work_tree: Path) -> None:
