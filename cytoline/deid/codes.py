@@ -4,6 +4,7 @@ An unreadable barcode is still an identifier, so a place that is black on white,
 reported even where zxing-cpp reads nothing.  What stained cells lack of these is the first: their dark is coloured.
 Codes of other colours are read where their contrast is raised (`_views`).  Coloured ones that are too blurred to be
 read are not found: told by shape alone, 15 of 84 clean fields looked like one.
+Only what looks two-toned is scanned for readable ones: ``two_toned``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import zxingcpp
 from numpy.typing import NDArray
 
 from cytoline.deid.polygon import Polygon
+from cytoline.deid.two_toned import code_areas
 from cytoline.images import RGB
 
 BARS_GO_ON = 0.15
@@ -91,11 +93,12 @@ def find_codes(rgb: RGB) -> Codes:
     """Search one picture."""
     linear: set[Polygon] = set()
     matrix: set[Polygon] = set()
-    for code in _scan(rgb):
-        outlines = matrix if code.format in _MATRIX else linear
-        outline = _outline(code)
-        if not any(_overlap(outline, other) for other in matrix | linear):
-            outlines.add(outline)
+    for rows, columns in code_areas(rgb):
+        for code in _scan(rgb[rows, columns]):
+            outlines = matrix if code.format in _MATRIX else linear
+            outline = _outline(code, columns.start, rows.start)
+            if not any(_overlap(outline, other) for other in matrix | linear):
+                outlines.add(outline)
     unread = set()
     for place in _places(rgb):
         if any(_overlap(outline, place.outline) for outline in matrix):
@@ -132,14 +135,17 @@ def _views(rgb: RGB) -> Iterator[NDArray[np.uint8]]:
     yield np.asarray(255 - view, np.uint8)
 
 
-def _outline(code: Any) -> Polygon:
-    """Four corners.  Linear codes are known only where a scan line read them: their bars go on above and below."""
+def _outline(code: Any, left: int, top: int) -> Polygon:
+    """Four corners; the scanned area begins at ``left`` and ``top``.
+
+    Linear codes are known only where a scan line read them: their bars go on above and below.
+    """
     place = code.position
     corners = np.array([(p.x, p.y) for p in (place.top_left, place.top_right, place.bottom_right, place.bottom_left)])
     if code.format not in _MATRIX:
         up = (corners[0] + corners[1] - corners[2] - corners[3]) / 2
         corners = corners + BARS_GO_ON * np.array([up, up, -up, -up])
-    return tuple((round(float(x)), round(float(y))) for x, y in corners)
+    return tuple((round(float(x)) + left, round(float(y)) + top) for x, y in corners)
 
 
 def _places(rgb: RGB) -> Iterator[_Place]:
@@ -149,9 +155,12 @@ def _places(rgb: RGB) -> Iterator[_Place]:
         return
     small = cv2.resize(rgb, (width // _SHRINK, height // _SHRINK), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    mask = _restless_and_greyish(small, grey)
-    fill = _FILL if _has_colour(small) else _FILL_OF_GREY
+    spread = _spread(small)
+    mask = _restless_and_greyish(spread, grey)
     count, regions, numbers, _ = cv2.connectedComponentsWithStats(mask)
+    if not (numbers[1:, cv2.CC_STAT_AREA] >= _AREA).any():
+        return
+    fill = _FILL if np.percentile(spread, 90) > _NEUTRAL else _FILL_OF_GREY
     for number in range(1, count):
         x, y, w, h, area = (int(value) for value in numbers[number])
         if area < _AREA:
@@ -169,15 +178,17 @@ def _places(rgb: RGB) -> Iterator[_Place]:
             yield _Place(outline, angle)
 
 
-def _has_colour(small: RGB) -> bool:
-    return bool(np.percentile(small.max(axis=2) - small.min(axis=2), 90) > _NEUTRAL)
+def _spread(rgb: RGB) -> NDArray[np.uint8]:
+    """How far the channels of each pixel lie apart."""
+    red, green, blue = cv2.split(rgb)
+    most, least = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
+    return np.asarray(cv2.subtract(most, least), np.uint8)
 
 
-def _restless_and_greyish(small: RGB, grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _restless_and_greyish(spread: NDArray[np.uint8], grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     window = (_WINDOW, _WINDOW)
     mean = cv2.boxFilter(grey, cv2.CV_32F, window)
     square = cv2.sqrBoxFilter(grey, cv2.CV_32F, window)
-    spread = small.max(axis=2) - small.min(axis=2)
     greyish = cv2.boxFilter((spread <= _GREYISH).astype(np.uint8) * 255, -1, window)
     mask = ((square - mean * mean >= _RESTLESS**2) & (greyish >= 0.7 * 255)).astype(np.uint8)
     return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)), np.uint8)
