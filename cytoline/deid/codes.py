@@ -4,7 +4,7 @@ An unreadable barcode is still an identifier, so a place that is black on white,
 reported even where zxing-cpp reads nothing.  What stained cells lack of these is the first: their dark is coloured.
 Codes of other colours are read where their contrast is raised (`_views`).  Coloured ones that are too blurred to be
 read are not found: told by shape alone, 15 of 84 clean fields looked like one.
-Only what looks two-toned is scanned for readable ones: ``two_toned``.
+Contrast is raised only where it looks two-toned (``two_toned``): it costs twice what the plain picture does.
 """
 
 from __future__ import annotations
@@ -93,12 +93,11 @@ def find_codes(rgb: RGB) -> Codes:
     """Search one picture."""
     linear: set[Polygon] = set()
     matrix: set[Polygon] = set()
-    for rows, columns in code_areas(rgb):
-        for code in _scan(rgb[rows, columns]):
-            outlines = matrix if code.format in _MATRIX else linear
-            outline = _outline(code, columns.start, rows.start)
-            if not any(_overlap(outline, other) for other in matrix | linear):
-                outlines.add(outline)
+    for code, left, top in _scan(rgb):
+        outlines = matrix if code.format in _MATRIX else linear
+        outline = _outline(code, left, top)
+        if not any(_overlap(outline, other) for other in matrix | linear):
+            outlines.add(outline)
     unread = set()
     for place in _places(rgb):
         if any(_overlap(outline, place.outline) for outline in matrix):
@@ -112,15 +111,18 @@ def find_codes(rgb: RGB) -> Codes:
     return Codes(tuple(sorted(linear | matrix)), tuple(sorted(unread)))
 
 
-def _scan(rgb: RGB) -> list[Any]:
-    """Codes of any kind; a QR code or the like even where it is too damaged to be read.
+def _scan(rgb: RGB) -> list[tuple[Any, int, int]]:
+    """Codes of any kind, and where the area begins that each was read in; a QR code or the like even where it is too damaged to be read.
 
     (Broken DataMatrix and linear codes are left out: texture gives them, three times in a hundred phantom fields.)
     """
     found = zxingcpp.read_barcodes(np.ascontiguousarray(rgb[:, :, ::-1]), return_errors=True)
-    codes = [code for code in found if code.valid or code.format in _UNMISTAKABLE]
-    for view in _views(rgb):
-        codes += [code for code in zxingcpp.read_barcodes(view) if code.format in _CHECKED or len(code.text) >= _LONG]
+    codes = [(code, 0, 0) for code in found if code.valid or code.format in _UNMISTAKABLE]
+    for rows, columns in code_areas(rgb):
+        for view in _views(rgb[rows, columns]):
+            read = zxingcpp.read_barcodes(view)
+            sure = (code for code in read if code.format in _CHECKED or len(code.text) >= _LONG)
+            codes += [(code, columns.start, rows.start) for code in sure]
     return codes
 
 

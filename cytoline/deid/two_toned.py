@@ -21,7 +21,7 @@ _WINDOW = 16
 """Pixels across the windows in which edges are counted."""
 _STEEP, _NOISE = 0.35, 2
 """Share of the window's range of levels, and levels on top, that the step to the next pixel is at an edge of a code."""
-_SURE, _LIKELY, _MAY_BELONG = 0.32, 0.16, 0.12
+_SURE, _LIKELY, _MAY_BELONG = 0.32, 0.2, 0.12
 """Share of such edges in a window: the whole picture is scanned; what is around is scanned; that far around."""
 _AROUND, _LEAST_AROUND = 32, 128
 """Pixels of the reduction that are scanned around such windows, and pixels of the picture at least."""

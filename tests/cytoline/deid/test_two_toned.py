@@ -7,12 +7,8 @@ import pytest
 import zxingcpp
 from numpy.typing import NDArray
 
-from cytoline.deid.codes import find_codes
 from cytoline.deid.two_toned import Area, code_areas
 from cytoline.images import RGB
-from cytoline.phantom.field import render_field
-from cytoline.phantom.plan import plan_fields
-from cytoline.phantom.spec import PhantomSpec
 
 SIDE = 600
 COLOURS = {
@@ -58,25 +54,5 @@ def test_tissue_without_codes_is_not_scanned() -> None:
     assert code_areas(slopes()) == []
 
 
-def test_little_of_phantom_fields_is_scanned() -> None:
-    spec = PhantomSpec(
-        seed=5, patients=4, slides_per_patient=1, fields_per_slide=1, width=SIDE, height=SIDE, burned_in=0, problems=()
-    )
-    shares = [scanned(code_areas(render_field(spec, plan).image)).mean() for plan in plan_fields(spec)]
-    assert np.mean(shares) < 0.5
-
-
 def test_small_pictures_are_scanned_as_a_whole() -> None:
     assert code_areas(slopes()[:120, :100].copy()) == [(slice(0, 120), slice(0, 100))]
-
-
-def test_what_is_found_in_a_part_lies_where_it_is_in_the_picture() -> None:
-    """A code so faint that only what is around it is scanned."""
-    code = zxingcpp.create_barcode("A24-1183", zxingcpp.BarcodeFormat.QRCode)
-    large = np.kron(np.array(code.to_image(scale=1, add_quiet_zones=True)), np.ones((4, 4)))[..., None] / 255
-    field, side = slopes(), large.shape[0]
-    field[420 : 420 + side, 380 : 380 + side] -= np.asarray(np.rint(12 * (1 - large)), np.uint8)
-    areas = code_areas(field)
-    (outline,) = find_codes(field).read
-    assert 0 < scanned(areas).mean() < 1
-    assert all(380 <= x <= 380 + side and 420 <= y <= 420 + side for x, y in outline)
