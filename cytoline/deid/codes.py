@@ -112,7 +112,9 @@ def find_codes(rgb: RGB) -> Codes:
 
 
 def _scan(rgb: RGB) -> list[tuple[Any, int, int]]:
-    """Codes of any kind, and where the area begins that each was read in; a QR code or the like even where it is too damaged to be read.
+    """Codes of any kind, and where the area begins that each was read in.
+
+    A QR code or the like counts even where it is too damaged to be read.
 
     (Broken DataMatrix and linear codes are left out: texture gives them, three times in a hundred phantom fields.)
     """
