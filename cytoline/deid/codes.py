@@ -4,7 +4,6 @@ An unreadable barcode is still an identifier, so a place that is black on white,
 reported even where zxing-cpp reads nothing.  What stained cells lack of these is the first: their dark is coloured.
 Codes of other colours are read where their contrast is raised (`_views`).  Coloured ones that are too blurred to be
 read are not found: told by shape alone, 15 of 84 clean fields looked like one.
-Contrast is raised only where it looks two-toned (``two_toned``): it costs twice what the plain picture does.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import zxingcpp
 from numpy.typing import NDArray
 
 from cytoline.deid.polygon import Polygon
-from cytoline.deid.two_toned import code_areas
 from cytoline.images import RGB
 
 BARS_GO_ON = 0.15
@@ -93,9 +91,9 @@ def find_codes(rgb: RGB) -> Codes:
     """Search one picture."""
     linear: set[Polygon] = set()
     matrix: set[Polygon] = set()
-    for code, left, top in _scan(rgb):
+    for code in _scan(rgb):
         outlines = matrix if code.format in _MATRIX else linear
-        outline = _outline(code, left, top)
+        outline = _outline(code)
         if not any(_overlap(outline, other) for other in matrix | linear):
             outlines.add(outline)
     unread = set()
@@ -111,45 +109,40 @@ def find_codes(rgb: RGB) -> Codes:
     return Codes(tuple(sorted(linear | matrix)), tuple(sorted(unread)))
 
 
-def _scan(rgb: RGB) -> list[tuple[Any, int, int]]:
-    """Codes of any kind, and where the area begins that each was read in.
-
-    A QR code or the like counts even where it is too damaged to be read.
+def _scan(rgb: RGB) -> list[Any]:
+    """Codes of any kind; a QR code or the like even where it is too damaged to be read.
 
     (Broken DataMatrix and linear codes are left out: texture gives them, three times in a hundred phantom fields.)
     """
-    found = zxingcpp.read_barcodes(np.ascontiguousarray(rgb[:, :, ::-1]), return_errors=True)
-    codes = [(code, 0, 0) for code in found if code.valid or code.format in _UNMISTAKABLE]
-    for rows, columns in code_areas(rgb):
-        for view in _views(rgb[rows, columns]):
-            read = zxingcpp.read_barcodes(view)
-            sure = (code for code in read if code.format in _CHECKED or len(code.text) >= _LONG)
-            codes += [(code, columns.start, rows.start) for code in sure]
+    found = zxingcpp.read_barcodes(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), return_errors=True)
+    codes = [code for code in found if code.valid or code.format in _UNMISTAKABLE]
+    for view in _views(rgb):
+        # Each is the negative of the other, so the reader need not turn them round itself (it does so for some kinds).
+        read = zxingcpp.read_barcodes(view, try_invert=False)
+        codes += [code for code in read if code.format in _CHECKED or len(code.text) >= _LONG]
     return codes
 
 
 def _views(rgb: RGB) -> Iterator[NDArray[np.uint8]]:
     """At each pixel the colour channel that differs most from what is around, and the negative: bars may be paper."""
-    away = cv2.subtract(rgb, cv2.blur(rgb, (_STRETCH, _STRETCH)), dtype=cv2.CV_16S)
-    red, green, blue = cv2.split(away)
-    most = np.where(np.abs(red) >= np.abs(blue), red, blue)
-    most = np.where(np.abs(green) > np.abs(most), green, most)
-    view = np.clip(128 + _GAIN * most, 0, 255).astype(np.uint8)
-    yield view
-    yield np.asarray(255 - view, np.uint8)
+    mean = cv2.blur(rgb, (_STRETCH, _STRETCH))
+    lighter, darker = cv2.subtract(rgb, mean), cv2.subtract(mean, rgb)
+    red, green, view = cv2.split(cv2.addWeighted(lighter, _GAIN, darker, -_GAIN, 128))
+    of_red, of_green, of_blue = cv2.split(cv2.bitwise_or(lighter, darker))
+    cv2.copyTo(red, cv2.compare(of_red, of_blue, cv2.CMP_GE), view)
+    cv2.copyTo(green, cv2.compare(of_green, cv2.max(of_red, of_blue), cv2.CMP_GT), view)
+    yield np.asarray(view, np.uint8)
+    yield np.asarray(cv2.bitwise_not(view), np.uint8)
 
 
-def _outline(code: Any, left: int, top: int) -> Polygon:
-    """Four corners; the scanned area begins at ``left`` and ``top``.
-
-    Linear codes are known only where a scan line read them: their bars go on above and below.
-    """
+def _outline(code: Any) -> Polygon:
+    """Four corners.  Linear codes are known only where a scan line read them: their bars go on above and below."""
     place = code.position
     corners = np.array([(p.x, p.y) for p in (place.top_left, place.top_right, place.bottom_right, place.bottom_left)])
     if code.format not in _MATRIX:
         up = (corners[0] + corners[1] - corners[2] - corners[3]) / 2
         corners = corners + BARS_GO_ON * np.array([up, up, -up, -up])
-    return tuple((round(float(x)) + left, round(float(y)) + top) for x, y in corners)
+    return tuple((round(float(x)), round(float(y))) for x, y in corners)
 
 
 def _places(rgb: RGB) -> Iterator[_Place]:
