@@ -114,22 +114,25 @@ def _scan(rgb: RGB) -> list[Any]:
 
     (Broken DataMatrix and linear codes are left out: texture gives them, three times in a hundred phantom fields.)
     """
-    found = zxingcpp.read_barcodes(np.ascontiguousarray(rgb[:, :, ::-1]), return_errors=True)
+    found = zxingcpp.read_barcodes(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), return_errors=True)
     codes = [code for code in found if code.valid or code.format in _UNMISTAKABLE]
     for view in _views(rgb):
-        codes += [code for code in zxingcpp.read_barcodes(view) if code.format in _CHECKED or len(code.text) >= _LONG]
+        # Each is the negative of the other, so the reader need not turn them round itself (it does so for some kinds).
+        read = zxingcpp.read_barcodes(view, try_invert=False)
+        codes += [code for code in read if code.format in _CHECKED or len(code.text) >= _LONG]
     return codes
 
 
 def _views(rgb: RGB) -> Iterator[NDArray[np.uint8]]:
     """At each pixel the colour channel that differs most from what is around, and the negative: bars may be paper."""
-    away = cv2.subtract(rgb, cv2.blur(rgb, (_STRETCH, _STRETCH)), dtype=cv2.CV_16S)
-    red, green, blue = cv2.split(away)
-    most = np.where(np.abs(red) >= np.abs(blue), red, blue)
-    most = np.where(np.abs(green) > np.abs(most), green, most)
-    view = np.clip(128 + _GAIN * most, 0, 255).astype(np.uint8)
-    yield view
-    yield np.asarray(255 - view, np.uint8)
+    mean = cv2.blur(rgb, (_STRETCH, _STRETCH))
+    lighter, darker = cv2.subtract(rgb, mean), cv2.subtract(mean, rgb)
+    red, green, view = cv2.split(cv2.addWeighted(lighter, _GAIN, darker, -_GAIN, 128))
+    of_red, of_green, of_blue = cv2.split(cv2.bitwise_or(lighter, darker))
+    cv2.copyTo(red, cv2.compare(of_red, of_blue, cv2.CMP_GE), view)
+    cv2.copyTo(green, cv2.compare(of_green, cv2.max(of_red, of_blue), cv2.CMP_GT), view)
+    yield np.asarray(view, np.uint8)
+    yield np.asarray(cv2.bitwise_not(view), np.uint8)
 
 
 def _outline(code: Any) -> Polygon:
@@ -149,9 +152,12 @@ def _places(rgb: RGB) -> Iterator[_Place]:
         return
     small = cv2.resize(rgb, (width // _SHRINK, height // _SHRINK), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    mask = _restless_and_greyish(small, grey)
-    fill = _FILL if _has_colour(small) else _FILL_OF_GREY
+    spread = _spread(small)
+    mask = _restless_and_greyish(spread, grey)
     count, regions, numbers, _ = cv2.connectedComponentsWithStats(mask)
+    if not (numbers[1:, cv2.CC_STAT_AREA] >= _AREA).any():
+        return
+    fill = _FILL if np.percentile(spread, 90) > _NEUTRAL else _FILL_OF_GREY
     for number in range(1, count):
         x, y, w, h, area = (int(value) for value in numbers[number])
         if area < _AREA:
@@ -169,15 +175,17 @@ def _places(rgb: RGB) -> Iterator[_Place]:
             yield _Place(outline, angle)
 
 
-def _has_colour(small: RGB) -> bool:
-    return bool(np.percentile(small.max(axis=2) - small.min(axis=2), 90) > _NEUTRAL)
+def _spread(rgb: RGB) -> NDArray[np.uint8]:
+    """How far the channels of each pixel lie apart."""
+    red, green, blue = cv2.split(rgb)
+    most, least = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
+    return np.asarray(cv2.subtract(most, least), np.uint8)
 
 
-def _restless_and_greyish(small: RGB, grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _restless_and_greyish(spread: NDArray[np.uint8], grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     window = (_WINDOW, _WINDOW)
     mean = cv2.boxFilter(grey, cv2.CV_32F, window)
     square = cv2.sqrBoxFilter(grey, cv2.CV_32F, window)
-    spread = small.max(axis=2) - small.min(axis=2)
     greyish = cv2.boxFilter((spread <= _GREYISH).astype(np.uint8) * 255, -1, window)
     mask = ((square - mean * mean >= _RESTLESS**2) & (greyish >= 0.7 * 255)).astype(np.uint8)
     return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)), np.uint8)

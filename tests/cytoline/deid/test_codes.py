@@ -133,3 +133,44 @@ def test_a_code_in_other_colours_is_found(kind: str, colours: str) -> None:
     found = find_codes(coloured(kind, *COLOURED[colours]))
     mask = mask_of(found.read + found.unread, (SIZE, SIZE), 0)
     assert mask[SIZE // 2, SIZE // 2]
+
+
+def tissue() -> RGB:
+    """A large field that rises and falls gently, with little grain."""
+    rng = np.random.default_rng(0)
+    down, across = np.sin(np.arange(601) / 40), np.sin(np.arange(901) / 40)
+    even = np.array((205, 160, 195)) + 15 * (down[:, None] + across[None, :])[..., None]
+    return np.asarray(np.clip(even + rng.normal(0, 1, even.shape), 0, 255), np.uint8)
+
+
+def weak(kind: str, value: str, module: int, blur: float) -> tuple[RGB, NDArray[np.bool_]]:
+    """Near a corner of the field: bars that are paper, on blue; or modules 25 grey levels darker than the tissue."""
+    code = zxingcpp.create_barcode(value, getattr(zxingcpp.BarcodeFormat, kind))
+    pixels = np.array(code.to_image(scale=1, add_quiet_zones=False))
+    pixels = np.repeat(pixels[:1], 16, axis=0) if kind == "ITF" else pixels
+    large, rim = np.kron(pixels, np.ones((module, module), np.uint8)), 10 * module
+    light = np.pad(large, rim, constant_values=255)[..., None] / 255
+    height, width = light.shape[:2]
+    field = tissue().astype(np.float64)
+    top, left = field.shape[0] - height - 7, field.shape[1] - width - 13
+    place = field[top : top + height, left : left + width]
+    blue = light * np.array((30, 70, 180)) + (1 - light) * 255
+    place[:] = blue if kind == "ITF" else place - 25 * (1 - light)
+    place[:] = cv2.GaussianBlur(place, (0, 0), blur)
+    there = np.zeros(field.shape[:2], bool)
+    there[top + rim : top + height - rim, left + rim : left + width - rim] = True
+    return np.asarray(np.rint(np.clip(field, 0, 255)), np.uint8), there
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "module", "blur"), [("ITF", "118320", 6, 3.0), ("QRCode", "A24-1183/7", 4, 1.6)]
+)
+def test_a_weak_code_is_read_only_with_its_contrast_raised_and_is_covered(
+    kind: str, value: str, module: int, blur: float
+) -> None:
+    picture, there = weak(kind, value, module, blur)
+    assert not zxingcpp.read_barcodes(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    mask = mask_of(find_codes(picture).read, (picture.shape[1], picture.shape[0]), 0) > 0
+    assert (mask & there).sum() >= 0.95 * mask.sum() > 0
+    # Of bars a scanner knows the lines that it read, not how tall they are.
+    assert mask[there.any(axis=1)].any(axis=0).sum() >= 0.95 * there.any(axis=0).sum()
