@@ -7,11 +7,11 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -21,6 +21,8 @@ from cytoline.params import Params
 
 if TYPE_CHECKING:
     import torch
+
+_Result = TypeVar("_Result")
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -51,7 +53,7 @@ def worker_pool(params: ComputeParams) -> Iterator[Executor]:
             yield pool
         return
     with _one_thread_each():
-        pool = ProcessPoolExecutor(
+        pool = _Pool(
             params.workers or core_count(),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start_worker,
@@ -185,9 +187,21 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
+class _Pool(ProcessPoolExecutor):
+    """Starts its workers deaf to Ctrl-C: they load libraries for seconds before ``_start_worker`` takes over."""
+
+    def submit(self, fn: Callable[..., _Result], /, *args: Any, **kwargs: Any) -> Future[_Result]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process inherits it
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker() -> None:
     """Ctrl-C is the parent's to handle: a worker finishes its image quietly and is then told to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(1)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -129,3 +131,52 @@ def test_a_stage_restarts_once_with_its_arguments_and_nothing_else_does(tmp_path
     assert work == ["work", first[1], str(256 << 20), "--out", "x"]
     assert len(lines("-m", "stages.demo", MALLOC_TOP_PAD_="1")) == 2, "the user's own setting is left alone"
     assert len(lines(str(stage))) == 2, "only `python -m stages.x` is a stage"
+
+
+SLOW_TO_LOAD = """
+import time
+from pathlib import Path
+
+if __name__ == "__mp_main__":
+    Path(f"loading-{time.monotonic_ns()}").touch()
+    time.sleep(2)  # as long as the libraries of a stage take
+
+from cytoline.command import run
+from cytoline.compute import ComputeParams, worker_pool
+
+
+def main() -> None:
+    with worker_pool(ComputeParams(scheduler="local", workers=2, threads=1)) as pool:
+        list(pool.map(abs, [1, 2]))
+        time.sleep(60)
+
+
+if __name__ == "__main__":
+    run(main)
+"""
+
+
+def test_ctrl_c_while_workers_load_their_libraries_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW_TO_LOAD)
+    # A shell's background job is deaf to Ctrl-C, and its children inherit that: this one must hear it.
+    deaf = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "slow.py"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(PROJECT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, deaf)
+    end = time.monotonic() + 60
+    while len(list(tmp_path.glob("loading-*"))) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    assert "interrupted" in said
+    assert process.returncode == 130
