@@ -75,7 +75,14 @@ def test_the_reader_counts_in_32_bits_on_any_processor() -> None:
 
 def test_a_strip_is_not_enlarged_beyond_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = []
-    monkeypatch.setattr("cytoline.deid.marks._reader", lambda scale: lambda bgr, **_: shapes.append(bgr.shape))
+
+    class Reader:
+        def lines(self, bgr: RGB, _precision: str) -> list[Any]:
+            shapes.append(bgr.shape)
+            return []
+
+    monkeypatch.setattr(marks, "_reader", lambda _scale: Reader())
+    monkeypatch.setattr(marks, "_counts_in_16_bits", lambda: False)
     for height, width in ((1, 4000), (4000, 2), (150, 1600), (240, 320)):
         find_marks(np.full((height, width, 3), 200, np.uint8), PARAMS)
     assert shapes == [(1000, 4000, 3), (4000, 1000, 3), (400, 1600, 3), (240, 320, 3)]
@@ -248,5 +255,6 @@ def test_real_cells_that_look_like_letters_are_left_alone(number: int) -> None:
     path = SHARED / f"bccd/JPEGImages/BloodImage_{number:05d}.jpg"
     outcome, content = outcome_of(path)
     assert (outcome.route, outcome.painted) == ("jpeg_rewrite", ())
-    assert outcome.doubtful > 0
+    asking = PARAMS.model_copy(update={"review": True})
+    assert find_marks(read_image(path), asking).doubtful > 0
     assert np.array_equal(read_image(content), read_image(path))
