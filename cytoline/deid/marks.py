@@ -5,19 +5,19 @@ crowd of cells for writing now and then, and its reader then finds an 8 or two i
 it reads as two or more characters and is no taller than a line of writing, or if it is beyond doubt.
 A strip (a label cut out of a slide, say) is laid on a plain ground first: the reader would enlarge it beyond measure.
 Pictures of single cells are read too, laid on a ground, and only what is beyond doubt counts there.
-Where the processor counts in 16 bits, the detector looks in these first, which takes half the time.  Only a picture in
-which nothing comes near to counting is done then; in every other one what is found is what 32 bits find.
+Where the processor counts in 16 bits, the detector looks in these first, which takes little more than half the time.
+Where nothing that they show comes near to counting, the picture is done; else what is found is what 32 bits find.
 Barcodes: ``codes``.  Strokes of a pen: ``ink``.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
-from typing import Any
+from functools import cache, partial
+from threading import Lock
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -36,9 +36,9 @@ PAIR_SCORE = 0.85
 Margin = tuple[int, float, float]
 """More characters, more confidence, times the height: what would count with these comes near to counting."""
 NEAR: tuple[Margin, ...] = ((0, 0.2, 0.8), (1, 0.0, 0.8))
-"""Of what 16 bits show.  Their map of the picture is up to 0.08 off, so their boxes are not quite the same."""
+"""Of what 16 bits show: their boxes are not quite the same."""
 DOUBTFUL: tuple[Margin, ...] = ((0, 0.1, 0.9),)
-"""Of what 32 bits show.  Narrower, so that the number of doubtful hits does not depend on the processor either."""
+"""Of what 32 bits show.  Narrower, so that the number of doubtful hits hardly ever depends on the processor."""
 
 SMALL = 160
 """Pixels of the longer side: what is smaller is read on a ground of this size."""
@@ -51,8 +51,8 @@ STRIP = 4
 ROUGH, EXACT = "bf16", "f32"
 """What OpenVINO calls 16 and 32 bits."""
 
-_OFTEN, _SHAPES = 4, 2
-"""Pictures of one shape before the first look is compiled for it (half a second); shapes at a time (100 MB each)."""
+MAP_THRESHOLD, BOX_THRESHOLD = {ROUGH: 0.2, EXACT: 0.3}, {ROUGH: 0.4, EXACT: 0.5}
+"""Of the detector's map, 0 to 1; those of ``EXACT`` are RapidOCR's own.  In 16 bits the map is up to 0.08 off."""
 
 
 @dataclass(frozen=True)
@@ -87,22 +87,25 @@ class Hits:
         return self.texts + self.barcodes
 
 
-def find_marks(rgb: RGB, params: AnonymizeParams) -> Hits:
-    """Text, barcodes and strokes of a pen in one image.
+def find_marks(rgb: RGB, params: AnonymizeParams, *, look_first: bool = True) -> Hits:
+    """Text, barcodes and strokes of a pen in one image; without ``look_first`` in 32 bits wherever it runs.
 
     Images smaller than ``text_min_image`` both ways (single cells) are searched for codes that can be read, those
     smaller than ``SMALL`` also for text that is beyond doubt.
     """
     codes = find_codes(rgb)
     longer = max(rgb.shape[:2])
-    texts, doubtful = _find_text(rgb, params) if longer < SMALL or longer >= params.text_min_image else ((), 0)
+    texts: tuple[Polygon, ...] = ()
+    doubtful = 0
+    if longer < SMALL or longer >= params.text_min_image:
+        texts, doubtful = _find_text(rgb, params, look_first and not params.review and _counts_in_16_bits())
     if longer < params.text_min_image:
         return Hits(texts, codes.read)
     strokes = find_strokes(rgb)
     return Hits(texts, codes.read, doubtful, codes.unread, strokes.sure, strokes.weak)
 
 
-def _find_text(rgb: RGB, params: AnonymizeParams) -> tuple[tuple[Polygon, ...], int]:
+def _find_text(rgb: RGB, params: AnonymizeParams, look_first: bool) -> tuple[tuple[Polygon, ...], int]:
     height, width = rgb.shape[:2]
     small = max(height, width) < SMALL
     laid, x0, y0 = _on_ground(rgb, SMALL if small else 0)
@@ -111,7 +114,6 @@ def _find_text(rgb: RGB, params: AnonymizeParams) -> tuple[tuple[Polygon, ...], 
     # Writing fills a strip from edge to edge, so there the longer side is the measure.
     limit = params.text_max_height * (min(height, width) if laid is rgb else max(height, width))
     counts = partial(_is_beyond_doubt if small else _is_writing, limit=limit, least=params.text_score)
-    look_first = _counts_in_16_bits() and not params.review
     if look_first and not any(_comes_near(line, counts, NEAR) for line in reader.lines(bgr, ROUGH)):
         return (), 0
     certain, doubtful = [], 0
@@ -163,7 +165,7 @@ def _height(box: Any) -> float:
 
 @cache
 def _counts_in_16_bits() -> bool:
-    """Elsewhere OpenVINO would take 32 bits all the same, and the first look would cost as much as the second."""
+    """Elsewhere a first look would cost as much as the second."""
     from openvino import Core
 
     return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -194,9 +196,14 @@ def _reader(scale: int) -> Any:
     class Reader(RapidOCR):  # type: ignore[misc]
         """Each model is loaded when it is first needed, and then compiled again by our settings."""
 
+        precision = EXACT
+        requests: ClassVar[dict[str, Any]] = {}
+        one_at_a_time = Lock()
+
         def lines(self, bgr: NDArray[np.uint8], precision: str) -> list[_Line]:
-            self.precision = precision
-            result = self(bgr, text_score=0.0)
+            with self.one_at_a_time:
+                self.precision = precision
+                result = self(bgr, text_score=0.0)
             if getattr(result, "txts", None) is None:
                 return []
             return [
@@ -205,16 +212,15 @@ def _reader(scale: int) -> Any:
             ]
 
         def _load_det_model(self) -> Any:
-            if self.text_det is None:
-                detector = super()._load_det_model()
-                how = (detector.limit_side_len, detector.limit_type, detector.mean, detector.std)
-                detector.get_preprocess = lambda: Prepared(*how)
-                self.requests: dict[str, Any] = {}
+            detector = super()._load_det_model()
+            how = (detector.limit_side_len, detector.limit_type, detector.mean, detector.std)
+            detector.get_preprocess = lambda: Prepared(*how)
             if self.precision not in self.requests:
-                compiled = _ByShape if self.precision == ROUGH else _compiled
-                self.requests[self.precision] = compiled(self.text_det.session.model, self.precision)
-            self.text_det.session.session = self.requests[self.precision]
-            return self.text_det
+                self.requests[self.precision] = _compiled(detector.session.model, self.precision)
+            detector.session.session = self.requests[self.precision]
+            detector.postprocess_op.thresh = MAP_THRESHOLD[self.precision]
+            detector.postprocess_op.box_thresh = BOX_THRESHOLD[self.precision]
+            return detector
 
         def _load_cls_model(self) -> Any:
             return _exact(self.text_cls, super()._load_cls_model)
@@ -224,33 +230,6 @@ def _reader(scale: int) -> Any:
 
     engines = {f"{part}.engine_type": EngineType.OPENVINO for part in ("Det", "Cls", "Rec")}
     return Reader(params={"Global.log_level": "critical", "Det.limit_side_len": scale, **engines})
-
-
-class _ByShape:
-    """An inference request that is compiled anew for a shape that keeps coming, and then takes two thirds of the time.
-
-    Its answers differ by up to 0.01 from then on, and what a process has seen is chance: only for the first look.
-    """
-
-    def __init__(self, model: Any, precision: str) -> None:
-        self._model, self._precision = model, precision
-        self._any = self._last = _compiled(model, precision)
-        self._seen: Counter[tuple[int, ...]] = Counter()
-        self._own = lru_cache(_SHAPES)(self._compile)
-
-    def infer(self, inputs: list[NDArray[np.float32]]) -> None:
-        shape = inputs[0].shape
-        self._seen[shape] += 1
-        self._last = self._own(shape) if self._seen[shape] > _OFTEN else self._any
-        self._last.infer(inputs=inputs)
-
-    def get_output_tensor(self) -> Any:
-        return self._last.get_output_tensor()
-
-    def _compile(self, shape: tuple[int, ...]) -> Any:
-        model = self._model.clone()
-        model.reshape(list(shape))
-        return _compiled(model, self._precision)
 
 
 def _exact(loaded: Any, load: Callable[[], Any]) -> Any:

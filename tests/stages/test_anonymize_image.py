@@ -67,8 +67,8 @@ def test_a_strip_is_searched(size: tuple[int, int], scale: float, thick: int, qu
 def test_the_reader_counts_in_32_bits_on_any_processor() -> None:
     assert find_marks(labelled("MRN 4471230", (4, 4), 14), PARAMS).texts
     reader = marks._reader(PARAMS.text_scale)
-    for part in (reader.text_det, reader.text_rec):
-        compiled = part.session.session.get_compiled_model()
+    for request in (reader.requests[marks.EXACT], reader.text_rec.session.session, reader.text_cls.session.session):
+        compiled = request.get_compiled_model()
         assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
         assert compiled.get_property("ENABLE_CPU_PINNING") is False
 
