@@ -8,7 +8,7 @@ of the project, for its owner alone, and it is best deleted once the archives ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,8 @@ import typer
 from rich.console import Console
 
 from cytoline.crosswalk import write_private
+from cytoline.deid.review.decisions import DECISIONS, REVIEW, Decision, latest, read_decisions
+from cytoline.deid.review.decisions import record as add_decisions
 from cytoline.errors import CytolineError
 from cytoline.manifest import Record, read_manifest
 from cytoline.pseudonyms import Domain, Pseudonyms, load_key, refuse_inside
@@ -30,11 +32,16 @@ def rotate_key(
     new_key: Annotated[Path, typer.Option(help="key file that shall make them from now on")],
     old_to_new: Annotated[Path, typer.Option("--map", help="file to write (0600), outside of the project")],
     raw: Annotated[Path, typer.Option(help="raw store: whose names there are")] = Path("data/raw"),
+    review: Annotated[Path, typer.Option(help="folder of the reviewers' decisions")] = REVIEW,
+    carry: Annotated[bool, typer.Option("--carry/--leave", help="repeat decisions under the new names")] = True,
 ) -> None:
     """Write which new pseudonym follows which old one, for everybody in the raw store.
 
-    Then point CYTOLINE_KEY_FILE at the new key and run `dvc repro`.  Reviewers' decisions name pictures by their old
-    pseudonyms: they do not follow, and those pictures wait for a decision again.
+    Reviewers' decisions name pictures by pseudonym. What holds now is repeated under the new names, or what a person
+    painted over or rejected would come back. A decision keeps its time and boxes, so whoever sees both lines can tell
+    that these two names are one picture; with `--leave` nothing is repeated, and those pictures need a decision again.
+
+    Then point CYTOLINE_KEY_FILE at the new key, run `dvc repro`, and commit the decisions.
     """
     if old_to_new.exists() or old_to_new.is_symlink():
         raise CytolineError("the file for the map is there already", "name one that is not there yet")
@@ -43,12 +50,26 @@ def rotate_key(
     if old.key_id == new.key_id:
         raise CytolineError("both files hold the same key", "make a new one: `python -m cytoline.pseudonyms`")
     pairs = mapped(read_manifest(raw), old, new)
+    known = carried(read_decisions(review), pairs.get("file", {}))
+    if carry and known:
+        add_decisions(review, *known)
     content = {"version": VERSION, "old_key": old.key_id, "new_key": new.key_id, "pseudonyms": pairs}
     write_private(old_to_new, json.dumps(content, sort_keys=True, indent=1) + "\n")
     counts = ", ".join(f"{len(codes)} of {domain}s" for domain, codes in sorted(pairs.items()))
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"pseudonyms of key {old.key_id} mapped to those of {new.key_id}: {counts or 'none'}")
+    if carry and known:
+        console.print(f"decisions repeated under new names: {len(known)}; commit {review / DECISIONS}")
+    elif known:
+        console.print(f"decisions that no longer hold: {len(known)}; their pictures need a decision again")
     console.print("keep the map as private as the keys, and delete it when it has done its work")
+
+
+def carried(decisions: list[Decision], files: Mapping[str, str]) -> list[Decision]:
+    """What holds now of the pictures in ``files`` (old name -> new name) under their new names, unless it does so."""
+    holding = latest(decisions)
+    repeated = {new: holding[old].model_copy(update={"image": new}) for old, new in files.items() if old in holding}
+    return [repeated[new] for new in sorted(repeated) if new not in holding]
 
 
 def mapped(records: list[Record], old: Pseudonyms, new: Pseudonyms) -> Pairs:

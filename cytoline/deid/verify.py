@@ -128,7 +128,7 @@ def check_pixels(path: Path, params: AnonymizeParams) -> list[Finding]:
     found = set()
     try:
         for rgb in _pictures(path, params):
-            hits = find_marks(rgb, params)
+            hits = find_marks(rgb, params, look_first=False)
             found |= {Finding("pixels", "text")} if hits.texts else set()
             found |= {Finding("pixels", "ink")} if hits.ink else set()
             found |= {Finding("pixels", "barcode")} if hits.barcodes or hits.unread else set()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cytoline.deid.review.decisions import REVIEW, Decision, Word, read_decisions
+from cytoline.deid.review.decisions import record as write_decisions
 from cytoline.errors import CytolineError
 from cytoline.manifest import Annotation, Record, write_manifest
 from cytoline.pseudonyms import Pseudonyms
@@ -60,6 +63,40 @@ def test_each_old_pseudonym_leads_to_the_new_one_and_to_no_name(here: Path, caps
     said = capsys.readouterr()
     for secret in (NAME, "A24-1", "Weber", "a" * 64, "b" * 64):
         assert secret not in content + said.out + said.err
+
+
+def decided(image: str, word: Word = "redact", second: int = 0) -> Decision:
+    boxes: dict[str, Any] = {"regions": ((1, 2, 30, 4),), "reason": "identifier_painted"}
+    reason = boxes if word == "redact" else {"reason": "no_identifier" if word == "release" else "not_usable"}
+    return Decision(image=image, decision=word, reviewer="b.m", time=f"2026-03-01T10:00:{second:02d}Z", **reason)
+
+
+def test_what_a_person_decided_holds_under_the_new_names(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Or a picture that somebody rejected, or painted a name over, would come back with the new key."""
+    old, new = Pseudonyms(bytes.fromhex("a" * 64)), Pseudonyms(bytes.fromhex("b" * 64))
+    first, second = (clean_id(record(n), Keys(old, None, frozenset()).of("clinic")) for n in (1, 2))
+    made = [decided(first, "release"), decided(second), decided(first, "reject", 5), decided("0" * 32)]
+    write_decisions(REVIEW, *made)
+    rotate_key(here / "old", here / "new", here / "map.json")
+    there = read_decisions(REVIEW)
+    assert there[:4] == made
+    wanted = {clean_id(record(n), Keys(new, None, frozenset()).of("clinic")): n for n in (1, 2)}
+    assert {row.image: (row.decision, row.regions, row.time) for row in there[4:]} == {
+        name: ("reject", (), made[2].time) if n == 1 else ("redact", made[1].regions, made[1].time)
+        for name, n in wanted.items()
+    }
+    assert "2; commit" in capsys.readouterr().out
+    (here / "map.json").unlink()
+    rotate_key(here / "old", here / "new", here / "map.json")
+    assert read_decisions(REVIEW) == there, "a second time nothing is repeated"
+
+
+def test_decisions_can_be_left_behind(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = clean_id(record(1), Keys(Pseudonyms(bytes.fromhex("a" * 64)), None, frozenset()).of("clinic"))
+    write_decisions(REVIEW, decided(first))
+    rotate_key(here / "old", here / "new", here / "map.json", carry=False)
+    assert read_decisions(REVIEW) == [decided(first)]
+    assert "no longer hold: 1" in capsys.readouterr().out
 
 
 def test_it_is_never_written_into_the_project_or_over_a_file(here: Path) -> None:

@@ -16,6 +16,7 @@ from cytoline.deid.orientation import read_orientation, turned_size
 from cytoline.deid.params import AnonymizeParams
 from cytoline.deid.review.decisions import (
     DECISIONS,
+    REVIEW,
     Box,
     Decision,
     Stated,
@@ -33,7 +34,6 @@ from cytoline.images import UnreadableImage, probe
 from cytoline.manifest import MANIFEST, read_manifest
 
 QUARANTINE = Path("data/quarantine")
-REVIEW = Path("data/review")
 CLEAN = Path("data/clean")
 _BOX = re.compile(r"[0-9]{1,7}(,[0-9]{1,7}){3}")
 _LEAST_DIGITS = 4

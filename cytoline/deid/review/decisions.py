@@ -16,8 +16,9 @@ from cytoline import atomic
 from cytoline.deid.polygon import Polygon
 from cytoline.deid.review.chain import chained, unchained
 
+REVIEW = Path("data/review")
 DECISIONS = "decisions.jsonl"
-"""Name of the file inside data/review."""
+"""Name of the file inside it."""
 _REMEDY = "restore it (`git checkout` or `git log -p` on it), then record what is missing with `cytoline review`"
 _STAMP = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -93,9 +94,9 @@ def latest(decisions: list[Decision]) -> dict[str, Decision]:
     return {decision.image: decision for decision in decisions}
 
 
-def record(folder: Path, decision: Decision) -> None:
-    """Add one at the end.  What is there is checked first."""
-    atomic.write_text(folder / DECISIONS, chained([*read_decisions(folder), decision]))
+def record(folder: Path, *decisions: Decision) -> None:
+    """Add some at the end.  What is there is checked first."""
+    atomic.write_text(folder / DECISIONS, chained([*read_decisions(folder), *decisions]))
 
 
 def now() -> str:
