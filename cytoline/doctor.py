@@ -54,8 +54,8 @@ def show(findings: Iterable[tuple[str, Finding]], console: Console) -> None:
 GPU = Path("/dev/nvidiactl")
 """There where a driver of an NVIDIA GPU is."""
 
-_FOR_GPUS = ("nvidia-", "triton")
-"""Packages that a machine (or a container image) without one may leave out."""
+_FOR_GPUS, _ALWAYS = ("nvidia-", "cuda-", "triton"), "nvidia-ml-py"
+"""Packages that a machine (or a container image) without one may leave out, and one named like them that is needed."""
 
 
 def check_python() -> Finding:
@@ -80,12 +80,16 @@ def check_packages(lock: Path = LOCK) -> Finding:
     wanted = [Requirement(line) for line in lines if line.strip() and not line.startswith(("#", "-"))]
     wanted = [item for item in wanted if item.marker is None or item.marker.evaluate()]
     if not GPU.exists():
-        wanted = [item for item in wanted if not item.name.startswith(_FOR_GPUS) or _version(item.name)]
+        wanted = [item for item in wanted if not _left_out(item.name)]
     wrong = [f"{item.name} {found or 'absent'}" for item in wanted if not _fits(item, found := _version(item.name))]
     if wrong:
         more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         return Finding(FAIL, f"{len(wrong)} of {len(wanted)} differ: {', '.join(wrong[:4])}{more}", _REINSTALL)
     return Finding(OK, f"{len(wanted)} as in {lock}")
+
+
+def _left_out(name: str) -> bool:
+    return name.startswith(_FOR_GPUS) and name != _ALWAYS and _version(name) is None
 
 
 def _fits(item: object, found: str | None) -> bool:

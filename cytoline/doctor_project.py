@@ -98,7 +98,7 @@ def check_dvc(root: Path = Path()) -> Finding:
     if running := _running(root / ".dvc" / "tmp" / "rwlock"):
         return Finding(WARN, f"in use by process {running}", "wait until that dvc command ends")
     built = _stages(root / "dvc.lock")
-    if (root / "dvc.lock").exists() and _cut_off(built, root):
+    if (root / "dvc.lock").exists() and _cut_off(built, stages, root):
         # DVC does not write it atomically: Ctrl-C between two stages, or a full disk, can leave half of it.
         remedy = "`git checkout -- dvc.lock`, then `dvc repro`: what had run comes back from DVC's cache"
         return Finding(FAIL, "dvc.lock is not valid: something stopped DVC while it wrote the file", remedy)
@@ -113,15 +113,16 @@ def check_dvc(root: Path = Path()) -> Finding:
     return Finding(OK, f"{len(done)} of {len(stages)} stages built (`dvc status` says which are out of date)")
 
 
-def _cut_off(built: dict[str, Any] | None, root: Path) -> bool:
-    """Whether dvc.lock cannot be read, or ends before entries that the last commit has."""
+def _cut_off(built: dict[str, Any] | None, stages: dict[str, Any], root: Path) -> bool:
+    """Whether dvc.lock cannot be read, or lacks what the last commit has of a stage that dvc.yaml still has."""
     if built is None:
         return True
     try:
         committed = yaml.safe_load(_git("-C", str(root), "show", "HEAD:./dvc.lock") or "{}").get("stages") or {}
-    except (subprocess.TimeoutExpired, yaml.YAMLError, AttributeError):
-        return False
-    return any("outs" in stage and "outs" not in (built.get(name) or {}) for name, stage in committed.items())
+    except (OSError, subprocess.TimeoutExpired, yaml.YAMLError, AttributeError):
+        return False  # an image has no git
+    kept = {name: stage for name, stage in committed.items() if name.split("@")[0] in stages}
+    return any("outs" in stage and "outs" not in (built.get(name) or {}) for name, stage in kept.items())
 
 
 def _outs(built: dict[str, Any]) -> list[str]:

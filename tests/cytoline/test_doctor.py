@@ -67,11 +67,19 @@ def test_what_only_a_gpu_needs_may_be_left_out_where_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = tmp_path / "requirements.lock"
-    lock.write_text("nvidia-no-such==1.0\n")
+    lock.write_text("nvidia-no-such==1.0\ncuda-no-such==1.0\n")
     monkeypatch.setattr(doctor, "GPU", tmp_path / "absent")
     assert doctor.check_packages(lock).status == OK
     monkeypatch.setattr(doctor, "GPU", tmp_path)
     assert doctor.check_packages(lock).status == FAIL
+
+
+def test_what_reads_a_gpu_is_needed_on_every_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cytoline.compute` imports it to see that there is no GPU."""
+    monkeypatch.setattr(doctor, "GPU", tmp_path / "absent")
+    monkeypatch.setattr(doctor, "_version", lambda _name: None)
+    (tmp_path / "requirements.lock").write_text("nvidia-ml-py==1.0\n")
+    assert doctor.check_packages(tmp_path / "requirements.lock").status == FAIL
 
 
 def test_a_full_disk_fails_and_a_crowded_one_warns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +108,9 @@ def test_an_image_without_git_is_told_so_and_not_scolded(work_tree: Path, monkey
     (work_tree / ".dvc").mkdir()
     (work_tree / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
     assert doctor_project.check_git().status == OK
+    (work_tree / "dvc.yaml").write_text("stages: {b: {cmd: y}}")
+    (work_tree / "dvc.lock").write_text("stages: {b: {cmd: y, outs: [{path: y}]}}")
+    assert doctor_project.check_dvc(work_tree).status == OK
 
 
 def test_git_from_nothing_to_clean(work_tree: Path) -> None:
@@ -142,6 +153,10 @@ def test_dvc_missing_frozen_in_use_and_built(tmp_path: Path) -> None:
     ):
         (tmp_path / "dvc.lock").write_text(half)
         assert doctor_project.check_dvc(tmp_path).status == FAIL
+    (tmp_path / "dvc.lock").write_text("stages: {b: {cmd: y, outs: [{path: y}]}}")
+    (tmp_path / "dvc.yaml").write_text("stages: {b: {cmd: y}}")
+    assert doctor_project.check_dvc(tmp_path).status == OK, "a stage was taken out on purpose"
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {foreach: [1], do: {cmd: x}}, b: {cmd: y}}")
     (tmp_path / "dvc.lock").write_text("stages: {a@1: {cmd: x, outs: [{path: x}]}, b: {cmd: z, outs: [{path: y}]}}")
     lock.write_text(json.dumps({"data": {"write": {"pid": os.getpid(), "cmd": "dvc repro"}}}))
     assert str(os.getpid()) in doctor_project.check_dvc(tmp_path).found
