@@ -15,6 +15,7 @@ import os
 import secrets
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,8 @@ def write_private(path: Path, text: str) -> None:
             "point its variable at a file in a folder that you may write, outside the repository",
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where its folder is none; it would hide the error above
+            temporary.unlink(missing_ok=True)
 
 
 def _codes(codes: dict[str, str]) -> dict[str, str]:

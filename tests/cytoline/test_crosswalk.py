@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cytoline.crosswalk import Crosswalk
+from cytoline.crosswalk import Crosswalk, write_private
 from cytoline.errors import CytolineError
 
 
@@ -127,3 +127,10 @@ def test_a_failed_write_leaves_the_last_good_file(place: tuple[Path, Path], monk
     assert place[0].read_bytes() == before
     assert [item.name for item in place[0].parent.iterdir()] == [place[0].name]
     assert json.loads(before)["version"] == 1
+
+
+def test_a_folder_that_is_a_file_is_said_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for place in ("file/map.json", "file/below/map.json"):
+        with pytest.raises(CytolineError, match="cannot be written"):
+            write_private(tmp_path / place, "{}")
