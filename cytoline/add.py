@@ -110,7 +110,8 @@ def add(
     if list_refused:
         for note in examined.notes:
             # As Python writes it: a name may hold line ends and a terminal's control characters.
-            console.print(f"{note.file!r}: {note.what} {note.reason} {note.detail}", markup=False)
+            detail = f" {note.detail!r}" if note.detail else ""
+            console.print(f"{note.file!r}: {note.what} {note.reason}{detail}", markup=False)
     classes.require(examined.labels, f"source {name}")
     if not examined.kept:
         raise CytolineError("not one image of this folder can be used", "the table above counts the reasons")
@@ -136,7 +137,9 @@ def understand(path: Path, given: dict[str, Any], taxonomy: Taxonomy) -> SourceI
     if (path / SOURCE_FILE).exists():
         there = load_source(path.resolve()).model_dump(exclude_unset=True)
     else:
-        there = guess_rest(given.get("kind") or guess_kind(listing, taxonomy), listing, taxonomy)
+        there = guess_rest(
+            given.get("kind") or guess_kind(listing, taxonomy, given.get("annotations")), listing, taxonomy
+        )
     info = check_source({**there, **given}, "what was given")
     if info.kind == PHANTOM:
         raise CytolineError(
@@ -175,7 +178,7 @@ def preview(examined: Examined, taxonomy: Taxonomy) -> Table:
         rows.insert(5, ("  taken out of", f"{len({image.found.origin for image in examined.kept})} files"))
     counts = Counter(taxonomy.find(label) or label for label in examined.labels)
     for label in sorted(counts, key=lambda item: (item not in taxonomy.classes, -counts[item])):
-        known = label if label in taxonomy.classes else f"{label} (not in the taxonomy {taxonomy.name})"
+        known = label if label in taxonomy.classes else f"{_plain(label)} (not in the taxonomy {taxonomy.name})"
         rows.append((f"  {known}", str(counts[label])))
     for what in WHATS:
         left_out = sorted(examined.refused(what).items())
@@ -183,8 +186,13 @@ def preview(examined: Examined, taxonomy: Taxonomy) -> Table:
     if cut := sum(note.count for note in examined.notes if note.reason == "clipped"):
         rows.append((MEANING["clipped"], str(cut)))
     for left, right in rows:
-        table.add_row(left.replace("[", r"\["), right.replace("[", r"\["))
+        table.add_row(*(_plain(cell).replace("[", r"\[") for cell in (left, right)))
     return table
+
+
+def _plain(text: str) -> str:
+    """``text``, but as Python writes it where it holds what drives a terminal (labels, a delivered source.yaml)."""
+    return text if text.isprintable() else repr(text)
 
 
 def _target(path: Path, name: str) -> Path:

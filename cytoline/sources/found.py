@@ -53,6 +53,7 @@ Reason = Literal[
     "bad_entry",
     "ambiguous",
     "listed_twice",
+    "rows_disagree",
     # boxes
     "image_refused",
     "not_a_box",
@@ -101,6 +102,7 @@ MEANING: dict[Reason, str] = {
     "bad_entry": "list entry without a file name, or without exactly one list of cells",
     "ambiguous": "several images could be meant, or several annotations (or images) mean one image (or file)",
     "listed_twice": "image or region listed twice",
+    "rows_disagree": "image whose rows name different patients (or slides)",
     "image_refused": "box of a refused image",
     "not_a_box": "box without four finite numbers",
     "no_area": "point or line, which has no box",

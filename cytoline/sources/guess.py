@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from statistics import median
 from typing import Any
@@ -38,18 +38,23 @@ _LICENCES = (
     ("CC0 1.0", "CC0-1.0"),
 )
 
-_YOLO = re.compile(r"\s*\d+(\s+\d*\.?\d+([eE]-?\d+)?){4}\s*(\n|$)")
-"""A line of class number, centre and size."""
+_COCO = frozenset({"images", "annotations", "categories"})
 
 _PATCH_SHARE = 0.62
 """With the usual patches.context of 1.3 a patch then shows 0.8 of a cell picture's side."""
 
 _PROBED = 50
+_PROBED_BYTES = 1 << 16
+_PROBED_CHARACTERS = 200
 _MEGABYTES = 200
 
 
-def guess_kind(listing: Listing, taxonomy: Taxonomy) -> str:
-    """The kind that the files look like.  Raises ``CytolineError`` where there is no image at all."""
+def guess_kind(listing: Listing, taxonomy: Taxonomy, annotations: str | None = None) -> str:
+    """The kind that the files look like; ``annotations`` is the file of annotations where one was named.
+
+    Raises ``CytolineError`` where there is no image at all, or where fields without annotations would be guessed
+    although files lie there that may hold annotations.
+    """
     if sum(map(is_dicom, listing.files.values())) > len(listing.images):
         return "dicom"
     if any(PurePosixPath(name).suffix.lower() in SLIDE_SUFFIXES for name in listing.files):
@@ -65,11 +70,12 @@ def guess_kind(listing: Listing, taxonomy: Taxonomy) -> str:
     folders = [PurePosixPath(name).parts[:-1] for name in listing.images]
     if sum(any(taxonomy.find(part) for part in parts) for parts in folders) * 2 > len(folders):
         return "cells-folders"
-    data = _only_json(listing)
-    if isinstance(data, dict) and {"images", "annotations", "categories"} <= set(data):
+    data = _only_json(listing, annotations)
+    if _is_coco(data):
         return "fields-coco"
     if isinstance(data, list) or ".csv" in suffixes:
         return "fields-csv-points"
+    _refuse_json(listing, annotations)
     _refuse_yolo(listing)
     return "wsi-regions" if all(_is_tiled(listing.files[name]) for name in listing.images) else "fields-plain"
 
@@ -115,15 +121,68 @@ def _refuse_yolo(listing: Listing) -> None:
     """Labels that are not read must not pass for fields without annotations."""
     stems = {PurePosixPath(name).stem for name in listing.images}
     texts = [name for name in listing.files if name.lower().endswith(".txt") and PurePosixPath(name).stem in stems]
-    if any(_YOLO.match(_text(listing.files[name])) for name in texts[:_PROBED]):
+    # An image without a cell has an empty file: a whole folder may begin with such.
+    lines = filter(None, (_first_line(listing.files[name]) for name in texts))
+    if any(map(_is_yolo, islice(lines, _PROBED))):
         raise CytolineError(
             "the text files beside the images look like YOLO labels, which are not read",
             "export the annotations as COCO or Pascal VOC; or say `--kind fields-plain` to do without them",
         )
 
 
-def _only_json(listing: Listing) -> Any:
-    names = [name for name in listing.files if name.lower().endswith(".json")]
+def _is_yolo(line: str) -> bool:
+    """Class number, centre and size; or a polygon, or a confidence at the end: then there are more numbers."""
+    words = line.split()
+    try:
+        return len(words) >= 5 and int(words[0]) >= 0 and bool([float(word) for word in words])
+    except ValueError:
+        return False
+
+
+def _first_line(path: Path) -> str:
+    """The first line that is not blank, of a long one the words that begin it; "" where there is none."""
+    with path.open("rb") as handle:
+        text = handle.read(_PROBED_BYTES).decode("utf-8-sig", "replace").lstrip()
+    line = text.splitlines()[0] if text else ""
+    return line if len(line) <= _PROBED_CHARACTERS else line[:_PROBED_CHARACTERS].rsplit(maxsplit=1)[0]
+
+
+def _refuse_json(listing: Listing, annotations: str | None) -> None:
+    """Annotations that cannot be read, or of which one file must be chosen, must not pass for none."""
+    names = _json_files(listing, annotations)
+    for name in names:
+        try:
+            data = read_json(listing.files[name], _MEGABYTES, repr(name))
+        except CytolineError as error:
+            if len(names) == 1:
+                raise CytolineError(
+                    error.cause, f"{error.remedy}; or say with `--kind` what it is (fields-plain does without it)"
+                ) from None
+            cause = error.cause
+        else:
+            points = isinstance(data, list) and any(isinstance(item, dict) for item in data)
+            if not points and not _is_coco(data):
+                continue
+            cause = f"{name!r} looks like annotations"
+        raise CytolineError(
+            f"{cause}, and it is one of {len(names)} JSON files",
+            "name the right one with `--annotations FILE`; or say `--kind fields-plain` to do without them",
+        )
+
+
+def _is_coco(data: object) -> bool:
+    return isinstance(data, dict) and set(data) >= _COCO
+
+
+def _json_files(listing: Listing, annotations: str | None) -> list[str]:
+    """The JSON files that may hold annotations: of a folder where one file was named no other."""
+    named = listing.find(PurePosixPath(annotations).as_posix()) if annotations else None
+    return [name for name in ([named] if named else listing.files) if name.lower().endswith(".json")]
+
+
+def _only_json(listing: Listing, annotations: str | None = None) -> Any:
+    """What the only JSON file holds, None where it is not the only one or cannot be read."""
+    names = _json_files(listing, annotations)
     if len(names) != 1:
         return None
     try:

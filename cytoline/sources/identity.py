@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from cytoline.sources.schema import COLUMN, EACH_FILE, SourceInfo
@@ -41,3 +41,9 @@ def identify(info: SourceInfo, source: str, path: str, row: Mapping[str, str]) -
     patient = apply_rule(info.patient_id, "patient", source, path, row)
     slide = apply_rule(info.slide_id, "slide", source, path, row) if info.slide_id else patient
     return (patient, slide) if patient and slide else None
+
+
+def rows_disagree(info: SourceInfo, rows: Collection[Mapping[str, str]]) -> bool:
+    """Whether the rows of one image name different patients or slides; an empty cell contradicts nothing."""
+    rules = [rule for rule in (info.patient_id, info.slide_id) if rule is not None and rule.startswith(COLUMN)]
+    return any(len({apply_rule(rule, "patient", "", "", row) for row in rows} - {None}) > 1 for rule in rules)

@@ -9,6 +9,7 @@ from typing import Any
 from cytoline.errors import CytolineError
 from cytoline.sources.context import Context
 from cytoline.sources.found import Box, Found, Reading
+from cytoline.sources.identity import rows_disagree
 from cytoline.sources.tables import columns_of, number, read_json, read_rows, scalars
 
 Points = list[dict[str, str]]
@@ -23,6 +24,8 @@ class _Entry:
     points: Points
     undecided: int | None = None
     """How many cells its lists hold, where no single one of them is the list of cells; else None."""
+    disagrees: bool = False
+    """Whether its rows name different patients or slides: whose image it is would be a guess."""
 
 
 def read_points(context: Context) -> Reading:
@@ -42,6 +45,8 @@ def read_points(context: Context) -> Reading:
             reading.refuse_entry(entry.called, "listed_twice" if path else reason, f"in {file}", cells)
         elif entry.undecided is not None:
             reading.refuse_entry(entry.called, "bad_entry", f"not exactly one list of cells, in {file}", cells)
+        elif entry.disagrees:
+            reading.refuse_entry(path, "rows_disagree", f"in {file}", cells)
         else:
             taken.add(path)
             reading.found.append(Found(path, tuple(_boxes(context, file, entry.points, columns)), entry.row))
@@ -60,7 +65,10 @@ def _from_csv(context: Context, file: str) -> list[_Entry]:
     by_image: dict[str, Points] = {}
     for row in rows:
         by_image.setdefault(row.get(column, ""), []).append(row)
-    return [_Entry(called, points[0], points) for called, points in by_image.items()]
+    return [
+        _Entry(called, points[0], points, disagrees=rows_disagree(context.info, points))
+        for called, points in by_image.items()
+    ]
 
 
 def _from_json(context: Context, file: str) -> list[_Entry]:

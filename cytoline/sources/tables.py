@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,12 @@ def read_rows(path: Path, megabytes: int, shown: str) -> list[dict[str, str]]:
 
     Every row has every column of the header: a row that ends early is filled with "".  Raises ``CytolineError`` where
     a column's name occurs twice or a row has more cells than there are columns: which value counts would be a guess.
+    Capitals make no other name, as columns are looked up without them.
     """
     try:
         text = read_limited(path, megabytes, shown).decode("utf-8-sig")
-        header = text.split("\n", 1)[0]
-        delimiter = max(",;\t", key=header.count)
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        names = [name.strip() for name in next(lines, [])]
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
+        names = header_of(lines)
         rows = [_row(names, cells, f"{shown}:{lines.line_num}") for cells in lines if cells]
     except UnicodeDecodeError:
         raise CytolineError(f"{shown} is not UTF-8 text", "save it as CSV in UTF-8") from None
@@ -77,9 +77,25 @@ def read_rows(path: Path, megabytes: int, shown: str) -> list[dict[str, str]]:
         raise CytolineError(f"{shown} is not a valid CSV file ({error})", "export it again") from None
     if not rows:
         raise CytolineError(f"{shown} holds no rows", "it needs a header line and a row per cell")
-    if twice := sorted({name for name in names if name and names.count(name) > 1}):
-        raise CytolineError(f"{shown}: columns that occur twice: {', '.join(twice)}", "give each a name of its own")
+    counts = Counter(name.casefold() for name in names if name)
+    if twice := [str(number) for number, name in enumerate(names, 1) if counts[name.casefold()] > 1]:
+        # By number: where the header is missing, the names are a row's values and may be a person's.
+        raise CytolineError(
+            f"{shown}: the names of columns {', '.join(twice)} occur twice in the header line (capitals do not count)",
+            "give each column a name of its own; or add the header line if it is missing",
+        )
     return rows
+
+
+def delimiter_of(text: str) -> str:
+    """What stands between the columns of a CSV file, by its first line that is not blank."""
+    header = text.lstrip().split("\n", 1)[0]
+    return max(",;\t", key=header.count)
+
+
+def header_of(lines: Iterator[list[str]]) -> list[str]:
+    """The names of a CSV file's columns, from its first line that is not blank; the rows are left in ``lines``."""
+    return next(([name.strip() for name in cells] for cells in lines if any(map(str.strip, cells))), [])
 
 
 def _row(names: list[str], cells: list[str], where: str) -> dict[str, str]:

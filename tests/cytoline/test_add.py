@@ -17,7 +17,7 @@ from cytoline.add import add
 from cytoline.errors import CytolineError
 from cytoline.registration import all_or_nothing, list_source, track_with_dvc
 from cytoline.sources.schema import load_source
-from tests.planted_sources import SHARED, bytes_below, picture, project, voc
+from tests.planted_sources import SHARED, bytes_below, coco, picture, project, voc
 from tests.planted_unpacked import dicom, frame, geojson, shape, slide, tissue
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -123,6 +123,89 @@ def test_yolo_labels_do_not_pass_for_fields_without_cells(place: Path, tmp_path:
     assert "other_file" in call(tmp_path / "yolo", "--name", "new", "--kind", "fields-plain", "--list-refused")
     (tmp_path / "yolo" / "a.txt").write_text("seen by two readers\n")
     call(tmp_path / "yolo", "--name", "newer")
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "0 0.1 0.1 0.2 0.1 0.2 0.2 0.1 0.2",
+        "3 0.5 0.5 0.1 0.25 0.913",
+        "\ufeff\r\n0 5e-1 .5 1. 0\r\n",
+        "0" + " 0.123456" * 100,
+    ],
+)
+def test_polygons_and_confidences_are_yolo_labels_too(place: Path, tmp_path: Path, label: str) -> None:
+    picture(tmp_path / "yolo" / "a.png")
+    (tmp_path / "yolo" / "a.txt").write_text(label, encoding="utf-8")
+    with pytest.raises(CytolineError, match="look like YOLO labels"):
+        call(tmp_path / "yolo", "--name", "new")
+
+
+def test_empty_yolo_labels_do_not_hide_the_others(place: Path, tmp_path: Path) -> None:
+    for number in range(60):
+        picture(tmp_path / "yolo" / f"{number:02}.png", number)
+        (tmp_path / "yolo" / f"{number:02}.txt").write_text("0 0.5 0.5 0.1 0.25\n" if number == 59 else "\n")
+    with pytest.raises(CytolineError, match="look like YOLO labels"):
+        call(tmp_path / "yolo", "--name", "new")
+
+
+def test_one_broken_json_does_not_pass_for_fields_without_cells(place: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "s" / "a.png")
+    for content, said in (
+        ('{"images": [{"id": 1, "file_na', "'a.json' is not valid JSON"),
+        ('{"images": [], "annotations": [{}], "annotations": [], "categories": []}', "one name twice"),
+    ):
+        (tmp_path / "s" / "a.json").write_text(content)
+        with pytest.raises(CytolineError) as caught:
+            call(tmp_path / "s", "--name", "new")
+        assert said in caught.value.cause
+        assert "--kind" in caught.value.remedy
+    call(tmp_path / "s", "--name", "new", "--kind", "fields-plain")
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ('{"images": [], "annotations": [], "categories": []}', "'val.json' looks like annotations"),
+        ('[{"image": "a.png", "cells": []}]', "'val.json' looks like annotations"),
+        ('{"images": [', "'val.json' is not valid JSON at line 1, and it is one of 2 JSON files"),
+    ],
+)
+def test_one_of_several_json_files_must_be_named(place: Path, tmp_path: Path, other: str, said: str) -> None:
+    folder = tmp_path / "s"
+    picture(folder / "a.png")
+    (folder / "val.json").write_text(other)
+    (folder / "z_settings.json").write_text("{}")
+    with pytest.raises(CytolineError) as caught:
+        call(folder, "--name", "new")
+    assert said in caught.value.cause
+    assert "--annotations FILE" in caught.value.remedy
+    assert "--kind fields-plain" in caught.value.remedy
+    coco(folder, [{"id": 1, "file_name": "a.png"}], [], "z_settings.json")
+    call(folder, "--name", "named", "--annotations", "z_settings.json")
+    assert load_source(Path("data/incoming/named")).kind == "fields-coco"
+    call(folder, "--name", "plain", "--kind", "fields-plain")
+
+
+def test_json_files_of_something_else_are_no_harm(place: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "s" / "a.png")
+    for number, content in enumerate(['{"gain": 2, "images": 7}', '["a", "b"]', "3"]):
+        (tmp_path / "s" / f"{number}.json").write_text(content)
+        if number != 1:
+            call(tmp_path / "s", "--name", f"new{number}")
+            assert load_source(Path(f"data/incoming/new{number}")).kind == "fields-plain"
+
+
+def test_a_coco_file_cannot_drive_the_terminal(place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    picture(folder / "a.png")
+    box = {"image_id": 1, "category_id": "\x1b[3J", "bbox": [1, 1, 9, 9]}
+    coco(folder, [{"id": 1, "file_name": "a.png"}], [{"id": "\x1b[2J", "image_id": 1, "bbox": None}, box])
+    shown = CliRunner().invoke(app, [str(folder), "--name", "new", "--list-refused"])
+    assert "'a.png': box not_a_box 'annotation \\x1b[2J'" in shown.output
+    assert "\\x1b[3J'" in shown.output
+    assert "\x1b[2J" not in shown.output
+    assert "\x1b[3J" not in shown.output
 
 
 def test_another_taxonomy_starts_a_new_list_of_sources(place: Path, delivery: Path) -> None:

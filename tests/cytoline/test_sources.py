@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -286,6 +287,15 @@ def test_kinds_are_guessed_from_the_files(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(CytolineError, match="no images"):
         guessed("none")
+
+
+@pytest.mark.parametrize("text", ["9" * 16_000, "0 " + "9" * 16_000, "0 0.5 0.5 " + "9" * 16_000 + " x"])
+def test_long_numbers_beside_an_image_take_no_time(tmp_path: Path, text: str) -> None:
+    picture(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / "a.txt").write_text(text)
+    started = time.perf_counter()
+    assert guess_kind(list_files(tmp_path / "s"), BETHESDA) == "fields-plain"
+    assert time.perf_counter() - started < 2
 
 
 @pytest.mark.needs_shared

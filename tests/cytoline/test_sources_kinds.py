@@ -334,7 +334,8 @@ def test_a_first_row_that_ends_early_hides_no_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("image,x,x,y,label\na.png,5,6,7,NILM\n", "occur twice: x"),
+        ("image,x,x,y,label\na.png,5,6,7,NILM\n", "columns 2, 3 occur twice"),
+        ("image,X,x,y,Label,label\na.png,5,6,7,NILM,HSIL\n", "columns 2, 3, 5, 6 occur twice"),
         ("image,x,y,label\na.png,5,7,NILM\na.png,5,7,NILM,more\n", "a.csv:3: a row with more cells"),
     ],
 )
@@ -344,6 +345,41 @@ def test_a_table_whose_values_could_mean_two_things_is_refused(tmp_path: Path, t
     with pytest.raises(CytolineError) as caught:
         look(tmp_path / "s", info("fields-csv-points", box_px=10))
     assert said in caught.value.cause
+
+
+def test_a_table_without_a_header_shows_nobodys_name(tmp_path: Path) -> None:
+    picture(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / "a.csv").write_text("Anna,a.png,5,100,100,NILM,Anna\n" * 2)
+    with pytest.raises(CytolineError, match="columns 1, 4, 5, 7 occur twice") as caught:
+        look(tmp_path / "s", info("fields-csv-points", box_px=10))
+    assert "Anna" not in str(caught.value)
+    assert "add the header line" in caught.value.remedy
+
+
+@pytest.mark.parametrize("before", ["\n", "\r\n\r\n", " \n", ";;;\n"])
+def test_empty_lines_before_the_header_are_no_harm(tmp_path: Path, before: str) -> None:
+    picture(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / "a.csv").write_text(f"{before}image;x;y;label\na.png;20;15;NILM\n", newline="")
+    assert list(look(tmp_path / "s", info("fields-csv-points", box_px=10)).labels) == ["NILM"]
+
+
+@pytest.mark.parametrize("rules", [{"patient_id": "column:case"}, {"slide_id": "column:case"}])
+def test_an_image_of_two_patients_or_slides_is_refused(tmp_path: Path, rules: dict[str, str]) -> None:
+    root = tmp_path / "s"
+    for seed, name in enumerate(["a.png", "b.png", "c.png"]):
+        picture(root / name, seed)
+    (root / "points.csv").write_text(
+        "file,x,y,label,case\n"
+        "a.png,20,15,NILM,7\na.png,5,5,NILM,8\n"
+        "b.png,20,15,NILM,M\u00fc\nb.png,5,5,NILM,Mu\u0308\nb.png,9,9,NILM,\n"
+        "c.png,20,15,NILM,8\n",
+        encoding="utf-8",
+    )
+    examined = look(root, info("fields-csv-points", box_px=10, **rules))
+    assert {image.found.path: len(image.boxes) for image in examined.kept} == {"b.png": 3, "c.png": 1}
+    assert examined.refused("entry") == {"rows_disagree": 1}
+    assert examined.refused("file") == {"no_annotation": 1}
+    assert examined.refused("box") == {"image_refused": 2}
 
 
 def test_empty_cells_at_the_end_of_a_row_are_no_harm(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def divide(name: str, folder: Path, is_theirs: IsTheirs, memo: Memo, params: Col
     mine |= _by_rule(info, examined, is_theirs, raw)
     mine |= _by_table(info, examined, is_theirs)
     mine |= _copies(examined, mine)
+    others |= _disputed(info, examined, is_theirs)
     mine |= _companions(examined, mine, others)
     if both := mine & others:
         raise CytolineError(
@@ -98,6 +99,12 @@ def _by_table(info: SourceInfo, examined: Examined, is_theirs: IsTheirs) -> set[
             values = names_in_table(examined.listing.files[name].read_bytes(), column, is_theirs)
             found |= {there for value in values if (there := _located(examined, info, name, value)) is not None}
     return found
+
+
+def _disputed(info: SourceInfo, examined: Examined, is_theirs: IsTheirs) -> set[str]:
+    """Pictures that ``collect`` refused because rows name several people, somebody else among them."""
+    refused = {note.file for note in examined.notes if note.reason == "rows_disagree"}
+    return refused & _by_table(info, examined, lambda patient: bool(patient) and not is_theirs(patient))
 
 
 def _located(examined: Examined, info: SourceInfo, table: str, value: str) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from cytoline.deid.review.chain import GENESIS
 from cytoline.manifest import json_line
+from cytoline.sources.tables import delimiter_of, header_of
 
 Theirs = Callable[[bytes], bool]
 """Whether a row (as UTF-8 JSON) is the person's."""
@@ -47,11 +48,9 @@ def pruned_table(content: bytes, is_theirs: Callable[[dict[str, str]], bool]) ->
     """A CSV file without the rows for which ``is_theirs`` holds; the lines of the others keep their bytes."""
     text = content.decode("utf-8-sig")
     mark = b"\xef\xbb\xbf" if content.startswith(b"\xef\xbb\xbf") else b""
-    header = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
     lines = list(io.StringIO(text, newline=""))  # as the reader counts them
-    columns = [name.strip() for name in next(reader)]
+    columns = header_of(reader)
     kept, last = lines[: reader.line_num], reader.line_num
     for row in reader:
         values = {name: value.strip() for name, value in zip(columns, row, strict=False)}

@@ -144,6 +144,12 @@ def test_a_table_keeps_the_lines_of_others() -> None:
     assert after.decode() == 'file;note;patient\r\n2.png;"two\nmore\u2028";him\r\n'
 
 
+def test_a_table_that_begins_with_an_empty_line_loses_its_rows_too() -> None:
+    table = "\r\nfile;note;patient\r\n1.png;x;her\r\n2.png;x;him\r\n"
+    after = pruned_table(table.encode(), lambda row: row.get("patient") == "her")
+    assert after.decode() == "\r\nfile;note;patient\r\n2.png;x;him\r\n"
+
+
 def test_the_memo_store_keeps_only_what_is_surely_somebody_elses(tmp_path: Path) -> None:
     pictures = {who: made_of(colour) for who, colour in (("hers", "red"), ("his", "blue"))}
     for who, content in pictures.items():
