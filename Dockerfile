@@ -31,10 +31,11 @@ RUN case "${PROFILE}-${TORCH}" in \
     && rm /tmp/requirements.txt
 
 COPY --chown=1000:1000 . .
-# There is no git history in an image, so DVC is told not to look for one.
+# There is no git history in an image, so DVC is told not to look for one.  No `metrics` is made here: `evaluate` puts a
+# new folder in its place, and a folder that comes with an image cannot be renamed (overlayfs).
 RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
     && sed -i "s/^profile: cpu/profile: ${PROFILE}/" params.yaml \
     && .venv/bin/dvc config --local core.no_scm true \
-    && mkdir -p .dvc/cache .cytoline models metrics reports
+    && mkdir -p .dvc/cache .cytoline models reports
 
 CMD ["dvc", "repro"]
