@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from benchmarks.deid.ground import purple_field
 from cytoline.deid import marks
 from cytoline.deid.finding import Finding
-from cytoline.deid.marks import EXACT, ROUGH, find_marks
+from cytoline.deid.marks import find_marks
+from cytoline.deid.network import EXACT, ROUGH
 from cytoline.deid.params import AnonymizeParams
 from cytoline.deid.verify import check_pixels
 from cytoline.images import RGB, png_bytes
@@ -35,7 +36,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return lines
 
     monkeypatch.setattr(marks, "_reader", lambda _scale: Watched())
-    monkeypatch.setattr(marks, "_counts_in_16_bits", lambda: True)
+    monkeypatch.setattr(marks, "counts_in_16_bits", lambda: True)
     return taken
 
 
