@@ -49,7 +49,7 @@ STRIP = 4
 
 
 BOX_THRESHOLD = {ROUGH: 0.4, EXACT: 0.5}
-"""Mean of the detector's map (0 to 1) in a box; that of ``EXACT`` is RapidOCR's own.  In 16 bits the map is up to 0.1 off.
+"""Mean of the map (0 to 1) in a box; that of ``EXACT`` is RapidOCR's own.  In 16 bits the map is up to 0.1 off.
 
 The map's own threshold stays: with a lower one the boxes of neighbouring things run together and cannot be read.
 """
@@ -151,7 +151,8 @@ def _is_writing(characters: int, score: float, height: float, *, limit: float, l
 
 
 def _comes_near(line: _Line, counts: Callable[[int, float, float], bool], margins: tuple[Margin, ...]) -> bool:
-    return any(
+    """Never what was read as one character: that is a cell."""
+    return line.characters > 1 and any(
         counts(line.characters + characters, line.score + score, line.height * height)
         for characters, score, height in margins
     )

@@ -93,7 +93,8 @@ def test_two_looks_find_what_one_in_32_bits_finds(looks: list[str]) -> None:
     ("characters", "score", "height", "near"),
     [
         (3, 0.35, 20, True),  # 32 bits may be surer
-        (1, 0.9, 20, True),  # or see one more character
+        (2, 0.6, 20, True),  # or see one more character
+        (1, 0.99, 20, False),  # a cell
         (4, 0.75, 400, True),
         (3, 0.9, 110, True),  # or a tighter line
         (3, 0.25, 20, False),
