@@ -5,14 +5,13 @@ crowd of cells for writing now and then, and its reader then finds an 8 or two i
 it reads as two or more characters and is no taller than a line of writing, or if it is beyond doubt.
 A strip (a label cut out of a slide, say) is laid on a plain ground first: the reader would enlarge it beyond measure.
 Pictures of single cells are read too, laid on a ground, and only what is beyond doubt counts there.
-Where the processor counts in 16 bits, the detector looks in these first, which takes little more than half the time.
+Where the processor counts in 16 bits, one look is taken in these first, which takes little more than half the time.
 Where nothing that they show comes near to counting, the picture is done; else what is found is what 32 bits find.
 Barcodes: ``codes``.  Strokes of a pen: ``ink``.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from cytoline.deid.codes import find_codes
 from cytoline.deid.ink import find_strokes
+from cytoline.deid.network import EXACT, ROUGH, compiled, counts_in_16_bits, with_plain_end
 from cytoline.deid.params import AnonymizeParams
 from cytoline.deid.polygon import Polygon
 from cytoline.images import RGB
@@ -48,11 +48,11 @@ STRIP = 4
 """A picture longer than so many times its shorter side is a strip."""
 
 
-ROUGH, EXACT = "bf16", "f32"
-"""What OpenVINO calls 16 and 32 bits."""
+BOX_THRESHOLD = {ROUGH: 0.4, EXACT: 0.5}
+"""Mean of the map (0 to 1) in a box; that of ``EXACT`` is RapidOCR's own.  In 16 bits the map is up to 0.1 off.
 
-MAP_THRESHOLD, BOX_THRESHOLD = {ROUGH: 0.2, EXACT: 0.3}, {ROUGH: 0.4, EXACT: 0.5}
-"""Of the detector's map, 0 to 1; those of ``EXACT`` are RapidOCR's own.  In 16 bits the map is up to 0.08 off."""
+The map's own threshold stays: with a lower one the boxes of neighbouring things run together and cannot be read.
+"""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def find_marks(rgb: RGB, params: AnonymizeParams, *, look_first: bool = True) ->
     texts: tuple[Polygon, ...] = ()
     doubtful = 0
     if longer < SMALL or longer >= params.text_min_image:
-        texts, doubtful = _find_text(rgb, params, look_first and not params.review and _counts_in_16_bits())
+        texts, doubtful = _find_text(rgb, params, look_first and not params.review and counts_in_16_bits())
     if longer < params.text_min_image:
         return Hits(texts, codes.read)
     strokes = find_strokes(rgb)
@@ -151,7 +151,8 @@ def _is_writing(characters: int, score: float, height: float, *, limit: float, l
 
 
 def _comes_near(line: _Line, counts: Callable[[int, float, float], bool], margins: tuple[Margin, ...]) -> bool:
-    return any(
+    """Never what was read as one character: that is a cell."""
+    return line.characters > 1 and any(
         counts(line.characters + characters, line.score + score, line.height * height)
         for characters, score, height in margins
     )
@@ -161,14 +162,6 @@ def _height(box: Any) -> float:
     """Of a line of writing at any angle: the mean of the box's two short ends (corners go round it)."""
     sides = [float(np.linalg.norm(box[i] - box[(i + 1) % 4])) for i in range(4)]
     return min((sides[0] + sides[2]) / 2, (sides[1] + sides[3]) / 2)
-
-
-@cache
-def _counts_in_16_bits() -> bool:
-    """Elsewhere a first look would cost as much as the second."""
-    from openvino import Core
-
-    return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @cache
@@ -197,7 +190,7 @@ def _reader(scale: int) -> Any:
         """Each model is loaded when it is first needed, and then compiled again by our settings."""
 
         precision = EXACT
-        requests: ClassVar[dict[str, Any]] = {}
+        requests: ClassVar[dict[tuple[type, str], Any]] = {}
         one_at_a_time = Lock()
 
         def lines(self, bgr: NDArray[np.uint8], precision: str) -> list[_Line]:
@@ -212,46 +205,24 @@ def _reader(scale: int) -> Any:
             ]
 
         def _load_det_model(self) -> Any:
-            detector = super()._load_det_model()
+            detector = self._compiled(super()._load_det_model())
             how = (detector.limit_side_len, detector.limit_type, detector.mean, detector.std)
             detector.get_preprocess = lambda: Prepared(*how)
-            if self.precision not in self.requests:
-                self.requests[self.precision] = _compiled(detector.session.model, self.precision)
-            detector.session.session = self.requests[self.precision]
-            detector.postprocess_op.thresh = MAP_THRESHOLD[self.precision]
             detector.postprocess_op.box_thresh = BOX_THRESHOLD[self.precision]
             return detector
 
         def _load_cls_model(self) -> Any:
-            return _exact(self.text_cls, super()._load_cls_model)
+            return self._compiled(super()._load_cls_model())
 
         def _load_rec_model(self) -> Any:
-            return _exact(self.text_rec, super()._load_rec_model)
+            return self._compiled(super()._load_rec_model())
+
+        def _compiled(self, part: Any) -> Any:
+            key = (type(part), self.precision)
+            if key not in self.requests:
+                self.requests[key] = compiled(with_plain_end(part.session.model), self.precision)
+            part.session.session = self.requests[key]
+            return part
 
     engines = {f"{part}.engine_type": EngineType.OPENVINO for part in ("Det", "Cls", "Rec")}
     return Reader(params={"Global.log_level": "critical", "Det.limit_side_len": scale, **engines})
-
-
-def _exact(loaded: Any, load: Callable[[], Any]) -> Any:
-    if loaded is None:
-        loaded = load()
-        loaded.session.session = _compiled(loaded.session.model, EXACT)
-    return loaded
-
-
-def _compiled(model: Any, precision: str) -> Any:
-    """RapidOCR has no setting for these three.
-
-    32 bits for whatever counts: with the 16 that OpenVINO takes where a processor has them, boxes came out too tight
-    for their letters, and what is found would depend on the machine.  No pinning: the workers of a pool would all
-    choose the first core.
-    """
-    from openvino import Core
-
-    settings = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "INFERENCE_NUM_THREADS": int(os.environ.get("OMP_NUM_THREADS") or 1),
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,
-    }
-    return Core().compile_model(model, "CPU", settings).create_infer_request()

@@ -19,6 +19,7 @@ from planted_identifiers import PARAMS, SHARED, labelled, stained
 from cytoline.deid import jpeg, marks
 from cytoline.deid.accounting import account
 from cytoline.deid.marks import find_marks
+from cytoline.deid.network import EXACT
 from cytoline.deid.orientation import turn_box, turn_pixels, turned_size
 from cytoline.deid.painting import mask_of, paint
 from cytoline.deid.params import AnonymizeParams
@@ -67,7 +68,9 @@ def test_a_strip_is_searched(size: tuple[int, int], scale: float, thick: int, qu
 def test_the_reader_counts_in_32_bits_on_any_processor() -> None:
     assert find_marks(labelled("MRN 4471230", (4, 4), 14), PARAMS).texts
     reader = marks._reader(PARAMS.text_scale)
-    for request in (reader.requests[marks.EXACT], reader.text_rec.session.session, reader.text_cls.session.session):
+    requests = [request for (_, precision), request in reader.requests.items() if precision == EXACT]
+    assert len(requests) == 3, "detector, classifier, reader"
+    for request in requests:
         compiled = request.get_compiled_model()
         assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
         assert compiled.get_property("ENABLE_CPU_PINNING") is False
@@ -82,7 +85,7 @@ def test_a_strip_is_not_enlarged_beyond_measure(monkeypatch: pytest.MonkeyPatch)
             return []
 
     monkeypatch.setattr(marks, "_reader", lambda _scale: Reader())
-    monkeypatch.setattr(marks, "_counts_in_16_bits", lambda: False)
+    monkeypatch.setattr(marks, "counts_in_16_bits", lambda: False)
     for height, width in ((1, 4000), (4000, 2), (150, 1600), (240, 320)):
         find_marks(np.full((height, width, 3), 200, np.uint8), PARAMS)
     assert shapes == [(1000, 4000, 3), (4000, 1000, 3), (400, 1600, 3), (240, 320, 3)]
