@@ -40,7 +40,7 @@ class Verdict:
     tolerance: float | None
     """The loss from which on the rule fails."""
     sees: float | None
-    """The true loss that the rule catches nine times in ten."""
+    """The true loss that the rule catches nine times in ten; None where the patients' share of the noise is unknown."""
     words: str
 
     @property
@@ -93,7 +93,8 @@ def _verdict(
     total = math.hypot(noise.scatter, math.sqrt(2) * rule.seed_sd)
     allowed = rule.allowed(old)
     tolerance = max(allowed, params.multiple * total)
-    sees = tolerance + NormalDist().inv_cdf(POWER) * total
+    # Between two states that are alike nothing scatters, which says nothing of a change that does something.
+    sees = tolerance + NormalDist().inv_cdf(POWER) * total if noise.scatter > 0 else None
     plain = Verdict(address, "pass", old, new, loss, tolerance, sees, noise.words)
     if (beyond := _beyond(address, rule, new)) is not None:
         return replace(plain, outcome=beyond.outcome, words=beyond.words)

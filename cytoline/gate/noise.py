@@ -103,7 +103,10 @@ class Compared:
             return Noise(None, 0.0, f"too few cells to tell a loss from chance: {words}", unknown=True)
         share = (count - 1) / (count - 1 + _PRIOR_PATIENTS)
         finer = by_patient if by_image is None else by_image
-        return Noise(sign * loss, math.sqrt(share * by_patient**2 + (1 - share) * finer**2), words)
+        scatter = math.sqrt(share * by_patient**2 + (1 - share) * finer**2)
+        if scatter == 0:
+            words += ", whose results are the same in both: so nothing tells how large a loss would be seen"
+        return Noise(sign * loss, scatter, words)
 
     def _unpaired(self, address: str, words: str) -> Noise:
         drawn = [self._drawn(statistic(address, side), len(side.patients))[1] for side in self._sides]

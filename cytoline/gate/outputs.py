@@ -23,7 +23,7 @@ MARKER = "<!-- cytoline-gate -->"
 LEGEND = (
     "_loss_: how much worse, on the patients that both states have (negative: better). _fails above_: what is allowed, "
     "or what noise of seeds and patients explains, whichever is more. _sees_: the true loss that is caught nine times "
-    "in ten."
+    "in ten, where the two states differ enough to tell."
 )
 _STEP = 5
 """Of the 101 recall points every fifth is drawn: 21 from 0 to 1."""

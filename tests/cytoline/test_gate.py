@@ -89,6 +89,15 @@ def test_what_the_rule_says_to_see_it_sees_nine_times_in_ten() -> None:
     assert 80 <= runs.count("regression") <= 99
 
 
+def test_two_states_that_are_alike_tell_nothing_of_what_would_be_seen() -> None:
+    state = snapshot("a", cases(0.9, 0))
+    verdict = judge(state, state, params(seed_sd=0.01), seed=0)[0]
+    assert (verdict.outcome, verdict.sees) == ("pass", None)
+    assert "the same in both" in verdict.words
+    bare = Snapshot("before", {ADDRESS: 0.9})
+    assert judge(bare, bare, params(seed_sd=0.01), seed=0)[0].sees is None
+
+
 def test_noise_of_seeds_widens_the_tolerance() -> None:
     before, after = snapshot("before", cases(0.9, 0)), snapshot("now", cases(0.82, 1))
     assert outcome(before, after) == "regression"
