@@ -32,7 +32,7 @@ _STEP = 5
 def print_table(verdicts: Sequence[Verdict], title: str) -> None:
     """One row per rule, what fails in red, and below it what each verdict rests on."""
     table = Table(title=Text(title), show_edge=False)
-    for name in ("", "figure", "before", "now", "loss", "fails above", "sees 9 in 10"):
+    for name in ("", "figure", "was", "now", "loss", "fails above", "sees 9 in 10"):
         table.add_column(name, justify="left" if name in ("", "figure") else "right", no_wrap=name in ("", "figure"))
     for item in verdicts:
         mark = Text("FAIL", "bold red") if item.failed else Text("pass", "green")
