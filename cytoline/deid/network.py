@@ -49,8 +49,8 @@ def with_plain_end(model: Any) -> Any:
     """The detector with its last two layers, which double the picture's sides, reckoned at a quarter of them.
 
     A transposed convolution whose windows do not overlap is, for each of a window's 2 x 2 pixels, a convolution of one
-    pixel.  So both layers become convolutions of one pixel with 4 and 16 times the outputs, which are laid
-    out as pixels at the very end.  The sums are the same; OpenVINO takes a quarter less time for the whole network.
+    pixel.  So both layers become convolutions of one pixel with 4 and 16 times the outputs, which are laid out as
+    pixels at the very end.  The sums are the same; in 16 bits OpenVINO takes a quarter less time for it all.
     A network that ends otherwise is given back as it is.
     """
     from openvino import Model
@@ -95,13 +95,21 @@ def _end(model: Any) -> tuple[Any, Any, Any, Any] | None:
         if node.get_type_name() != kind:
             return None
         nodes.append(node)
-    doubles = nodes[2], nodes[5]
-    if any(
-        _constant(double).shape[2:] != (2, 2) or list(double.get_attributes()["strides"]) != [2, 2]
-        for double in doubles
-    ):
+    last, before = nodes[2], nodes[5]
+    plain = len(model.get_results()) == 1 and _is_plain_doubling(last) and _is_plain_doubling(before)
+    shifts = all(node.input_value(1).get_node().get_type_name() == "Constant" for node in (nodes[1], nodes[4]))
+    if not plain or not shifts or _constant(last).shape[1] != 1:
         return None
-    return nodes[1], nodes[2], nodes[4], nodes[5]
+    return nodes[1], last, nodes[4], before
+
+
+def _is_plain_doubling(layer: Any) -> bool:
+    """Windows of 2 x 2 pixels side by side, and nothing else."""
+    how = layer.get_attributes()
+    if layer.input_value(1).get_node().get_type_name() != "Constant" or _constant(layer).shape[2:] != (2, 2):
+        return False
+    nothing = [*how["pads_begin"], *how["pads_end"], *how["output_padding"]]
+    return list(how["strides"]) == [2, 2] and list(how["dilations"]) == [1, 1] and not any(nothing)
 
 
 def _constant(node: Any) -> NDArray[np.float32]:

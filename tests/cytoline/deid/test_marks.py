@@ -70,6 +70,26 @@ def test_a_check_never_relies_on_a_first_look(looks: list[str], tmp_path: Path) 
     assert looks == [EXACT]
 
 
+@pytest.mark.parametrize("size", [(480, 100), (120, 120)])
+def test_strips_and_single_cells_are_looked_at_in_32_bits_at_once(looks: list[str], size: tuple[int, int]) -> None:
+    find_marks(np.ascontiguousarray(purple_field(1, SIZE)[: size[1], : size[0]]), PARAMS)
+    assert looks == [EXACT]
+
+
+def test_each_look_counts_by_its_own_networks_and_threshold() -> None:
+    reader = marks._reader(PARAMS.text_scale)
+    bgr = np.ascontiguousarray(written(60)[:, :, ::-1])
+    for precision in (ROUGH, EXACT, ROUGH, EXACT):
+        assert reader.lines(bgr, precision), "so that all three networks run"
+        assert reader.text_det.postprocess_op.box_thresh == (0.4 if precision == ROUGH else 0.5)
+        assert reader.text_det.postprocess_op.thresh == 0.3
+        for part in (reader.text_det, reader.text_cls, reader.text_rec):
+            used = part.session.session
+            assert used is reader.requests[type(part), precision]
+            if precision == EXACT:
+                assert used.get_compiled_model().get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+
+
 def _pictures() -> Iterator[RGB]:
     """From writing that nobody finds to writing that cannot be missed."""
     for seed in range(2):
