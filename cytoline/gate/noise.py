@@ -104,7 +104,7 @@ class Compared:
         share = (count - 1) / (count - 1 + _PRIOR_PATIENTS)
         finer = by_patient if by_image is None else by_image
         scatter = math.sqrt(share * by_patient**2 + (1 - share) * finer**2)
-        if scatter == 0:
+        if scatter == 0 and loss == 0:
             words += ", whose results are the same in both: so nothing tells how large a loss would be seen"
         return Noise(sign * loss, scatter, words)
 

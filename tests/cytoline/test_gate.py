@@ -94,6 +94,10 @@ def test_two_states_that_are_alike_tell_nothing_of_what_would_be_seen() -> None:
     verdict = judge(state, state, params(seed_sd=0.01), seed=0)[0]
     assert (verdict.outcome, verdict.sees) == ("pass", None)
     assert "the same in both" in verdict.words
+    # A total failure does not scatter either, and is no likeness.
+    lost = judge(snapshot("a", cases(1.0, 0)), snapshot("b", cases(0.0, 0)), params(), seed=0)[0]
+    assert lost.outcome == "regression"
+    assert "the same in both" not in lost.words
     bare = Snapshot("before", {ADDRESS: 0.9})
     assert judge(bare, bare, params(seed_sd=0.01), seed=0)[0].sees is None
 
