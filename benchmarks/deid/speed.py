@@ -21,6 +21,7 @@ from cytoline.compute import ComputeParams, core_count, worker_pool
 from cytoline.deid import jpeg
 from cytoline.deid.marks import find_marks
 from cytoline.deid.params import AnonymizeParams
+from cytoline.deid.recreate import lossless_jpeg
 from cytoline.images import RGB, read_image
 
 FIELDS, PHOTOS, ROUNDS = 16, 1000, 3
@@ -49,30 +50,53 @@ def _searched(rgb: RGB, params: AnonymizeParams) -> int:
 
 
 def jpeg_route(folder: Path) -> list[Figure]:
-    """Our lossless rewrite of 1,000 files over one batch call of ``exiftool -all=``, in turn, medians."""
-    photos, ours, theirs = folder / "photos", folder / "photos-ours", folder / "photos-exiftool"
+    """Our lossless route of 1,000 files over one batch call of ``exiftool -all=``, in turn, medians.
+
+    The route is the rewrite, the account of its segments and the decoder's proof that it reads all coded bytes.  What
+    ``anonymize`` does to such a file besides the search for marks is a figure of its own: it decodes the file before
+    and after, compares, and walks all coded blocks.
+    """
+    photos = folder / "photos"
     photos.mkdir()
     fields = [purple_field(seed, (640, 480)) for seed in range(8)]
     for number in range(PHOTOS):
         _, data = cv2.imencode(".jpg", fields[number % len(fields)], [cv2.IMWRITE_JPEG_QUALITY, 90])
         (photos / f"{number:04d}.jpg").write_bytes(_with_comment(data.tobytes(), number))
-    mine, other = [], []
+    _anonymized(photos / "0000.jpg", folder)  # compiles the walk
+    seconds: dict[str, list[float]] = {"route": [], "anonymize": [], "exiftool": []}
     for number in range(ROUNDS):
-        ours_now, theirs_now = ours.with_name(f"{ours.name}-{number}"), theirs.with_name(f"{theirs.name}-{number}")
-        ours_now.mkdir()
-        mine.append(_timed(partial(_rewrite_all, photos, ours_now)))
-        command = ["exiftool", "-q", "-q", "-all=", "-o", f"{theirs_now}/", str(photos)]
-        other.append(_timed(partial(subprocess.run, command, check=True, capture_output=True)))
-    exact = sum(
-        np.array_equal(read_image(photos / path.name), read_image(path))
-        for path in sorted((ours.with_name(f"{ours.name}-0")).iterdir())[::20]
-    )
-    ratio = statistics.median(mine) / statistics.median(other)
-    how = f"{statistics.median(mine):.2f} s against {statistics.median(other):.2f} s, {PHOTOS} files of 640 x 480"
-    checked = len(range(0, PHOTOS, 20))
+        for name, work in (("route", _rewritten), ("anonymize", _anonymized)):
+            target = folder / f"photos-{name}-{number}"
+            target.mkdir()
+            seconds[name].append(_timed(partial(_each, work, photos, target)))
+        command = ["exiftool", "-q", "-q", "-all=", "-o", f"{folder / 'photos-exiftool'}-{number}/", str(photos)]
+        seconds["exiftool"].append(_timed(partial(subprocess.run, command, check=True, capture_output=True)))
+    checked = sorted((folder / "photos-route-0").iterdir())[::20]
+    exact = sum(np.array_equal(read_image(photos / path.name), read_image(path)) for path in checked)
+    took = {name: statistics.median(each) for name, each in seconds.items()}
+    against = f"against {took['exiftool']:.2f} s, {PHOTOS} files of 640 x 480"
     return [
-        Figure("jpeg_vs_exiftool", round(ratio, 3), "ratio", 1.0, "<=", ROUNDS, how),
-        Figure("pixels_exact", exact / checked, "share", 1.0, ">=", checked, "rewritten JPEG decode as before"),
+        Figure(
+            "jpeg_vs_exiftool",
+            round(took["route"] / took["exiftool"], 3),
+            "ratio",
+            1.0,
+            "<=",
+            ROUNDS,
+            f"{took['route']:.2f} s {against}; rewrite, account of segments, decoder's proof",
+        ),
+        Figure(
+            "jpeg_anonymize_vs_exiftool",
+            round(took["anonymize"] / took["exiftool"], 3),
+            "ratio",
+            None,
+            "",
+            ROUNDS,
+            f"{took['anonymize']:.2f} s {against}; all that anonymize does but the search for marks",
+        ),
+        Figure(
+            "pixels_exact", exact / len(checked), "share", 1.0, ">=", len(checked), "rewritten JPEG decode as before"
+        ),
     ]
 
 
@@ -82,16 +106,23 @@ def _with_comment(data: bytes, number: int) -> bytes:
     return data[:2] + b"\xff\xfe" + (len(body) + 2).to_bytes(2, "big") + body + data[2:]
 
 
-def _rewrite_all(source: Path, target: Path) -> None:
+def _each(work: Callable[[Path, Path], None], source: Path, target: Path) -> None:
     files = sorted(source.iterdir())
     with ProcessPoolExecutor(core_count()) as pool:
-        list(pool.map(_rewrite, files, [target] * len(files), chunksize=50))
+        list(pool.map(work, files, [target] * len(files), chunksize=50))
 
 
-def _rewrite(path: Path, target: Path) -> None:
+def _rewritten(path: Path, target: Path) -> None:
     plain = jpeg.rewrite(path.read_bytes())
-    rgb = read_image(plain)
-    if jpeg.verify(plain) is not None or jpeg.unread_tail(plain, rgb, read_image):
+    if jpeg.verify(plain) is not None or jpeg.unread_tail(plain, read_image):
+        raise RuntimeError("a benchmark's own JPEG did not pass")
+    (target / path.name).write_bytes(plain)
+
+
+def _anonymized(path: Path, target: Path) -> None:
+    source = path.read_bytes()
+    plain = lossless_jpeg(source, read_image(source))
+    if plain is None:
         raise RuntimeError("a benchmark's own JPEG did not pass")
     (target / path.name).write_bytes(plain)
 

@@ -94,6 +94,23 @@ def recreate_ruled(
     return _written(content if kind in ("JPEG", "MPO") else None, searched.rgb, outcome)
 
 
+def lossless_jpeg(source: bytes, rgb: RGB) -> bytes | None:
+    """A JPEG's own bits without its words; None where PNG is safer (odd structure, bytes that no pixel needs).
+
+    ``rgb`` is what the source decodes to, and what the result must decode to.
+
+    Two proofs that share no code: the decoder's (``unread_tail``) and a walk through the coded blocks (``account``).
+    """
+    try:
+        plain = jpeg.rewrite(source)
+        same = jpeg.verify(plain) is None and np.array_equal(read_image(plain), rgb)
+        if not same or jpeg.unread_tail(plain, read_image) or account(plain):
+            return None
+    except (jpeg.OddJpegError, UnreadableImage):
+        return None
+    return plain
+
+
 def painted_mask(outcome: Outcome, margin: int) -> Mask:
     """The painted pixels again, for the boxes that they touch."""
     polygons = [polygon for round_ in outcome.painted for polygon in round_]
@@ -141,7 +158,7 @@ def _suspicion(
 def _written(source: bytes | None, rgb: RGB, outcome: Outcome) -> dict[str, bytes]:
     """The JPEG's own bits where nothing was painted or turned, else PNG; either is checked before it counts."""
     if source is not None and not outcome.painted and outcome.orientation == UPRIGHT:
-        plain = _rewritten(source, rgb)
+        plain = lossless_jpeg(source, rgb)
         if plain is not None:
             done = outcome.model_copy(update={"file": "image.jpg", "route": "jpeg_rewrite"})
             return {OUTCOME: _encoded(done), "image.jpg": plain}
@@ -150,21 +167,6 @@ def _written(source: bytes | None, rgb: RGB, outcome: Outcome) -> dict[str, byte
         return _kept_back("check_failed")
     done = outcome.model_copy(update={"file": "image.png", "route": "png_anew"})
     return {OUTCOME: _encoded(done), "image.png": content}
-
-
-def _rewritten(source: bytes, rgb: RGB) -> bytes | None:
-    """The lossless rewrite, or None where PNG is safer (odd structure, bytes that no pixel needs, other colours).
-
-    Two proofs that share no code: the decoder's (``unread_tail``) and a walk through the coded blocks (``account``).
-    """
-    try:
-        plain = jpeg.rewrite(source)
-        same = jpeg.verify(plain) is None and np.array_equal(read_image(plain), rgb)
-        if not same or jpeg.unread_tail(plain, rgb, read_image) or account(plain):
-            return None
-    except (jpeg.OddJpegError, UnreadableImage):
-        return None
-    return plain
 
 
 def _kept_back(reason: Reason, regions: tuple[Polygon, ...] = ()) -> dict[str, bytes]:

@@ -16,9 +16,11 @@ import zxingcpp
 from PIL import Image, ImageOps
 from planted_identifiers import PARAMS, SHARED, labelled, stained
 
+from benchmarks.deid.fuzz_mutations import mutated
 from cytoline.deid import jpeg, marks
 from cytoline.deid.accounting import account
 from cytoline.deid.marks import find_marks
+from cytoline.deid.needles import Needles
 from cytoline.deid.network import EXACT
 from cytoline.deid.orientation import turn_box, turn_pixels, turned_size
 from cytoline.deid.painting import mask_of, paint
@@ -195,9 +197,8 @@ USUAL = {
 BLIND = PARAMS.model_copy(update={"text_min_image": 4096})
 
 
-@pytest.mark.parametrize("kind", [kind for kind in USUAL if kind != "progressive"])
+@pytest.mark.parametrize("kind", USUAL)
 def test_usual_jpegs_stay_bit_for_bit(kind: str, tmp_path: Path) -> None:
-    """That progressive one is among those whose last bits change no pixel: PNG, to be on the safe side."""
     (tmp_path / "a.jpg").write_bytes(USUAL[kind])
     assert outcome_of(tmp_path / "a.jpg", BLIND)[0].route == "jpeg_rewrite"
 
@@ -216,6 +217,45 @@ def test_words_behind_the_last_block_of_any_stretch_do_not_pass(kind: str, words
         outcome, content = outcome_of(tmp_path / "a.jpg", BLIND)
         assert outcome.route == "png_anew"
         assert np.array_equal(read_image(content), read_image(dirty))
+
+
+@pytest.mark.parametrize("words", [b"A", b"\xaa", b"ANNA MUELL", b"PATIENT: MUELLER, ANNA"])
+@pytest.mark.parametrize("kind", USUAL)
+def test_the_decoder_alone_shows_whether_it_reads_each_stretch_to_its_end(kind: str, words: bytes) -> None:
+    good = jpeg.rewrite(USUAL[kind])
+    assert not jpeg.unread_tail(good, read_image)
+    ends = [found.start() for found in re.finditer(rb"\xff(?:[\xc4\xd0-\xd7\xda]|\xd9$)", good)]
+    dirty = [good[:at] + words + good[at:] for at in ends if at > good.index(b"\xff\xda") + 20]
+    stretches = [one for one in dirty if jpeg.verify(one) is None]  # the others have words between segments
+    assert len(stretches) >= (
+        1 if kind in ("plain", "optimized", "full colour", "half colour", "grey", "opencv") else 7
+    )
+    for one in {*stretches[:2], stretches[len(stretches) // 2], *stretches[-2:]}:
+        assert jpeg.unread_tail(one, read_image), good == one
+
+
+def test_a_broken_scan_does_not_hide_what_no_decoder_reads() -> None:
+    """Bits that run out in one scan are no sign that those of another are needed."""
+    good = jpeg.rewrite(USUAL["progressive"])
+    scans = [
+        found.start() for found in re.finditer(rb"\xff[\xc4\xda]", good) if found.start() > good.index(b"\xff\xda")
+    ]
+    cut, end = scans[0], len(good) - 2
+    assert good[cut + 1] == 0xC4, "the end of the first scan"
+    assert jpeg.unread_tail(good[: cut - 40] + good[cut:end] + b"ANNA" + good[end:], read_image)
+
+
+def test_coded_pixels_that_read_as_text_do_not_pass(tmp_path: Path) -> None:
+    """Found by fuzzing: spliced into a scan, a line of an XMP packet happened to be whole blocks."""
+    good = jpeg.rewrite(USUAL["plain"])
+    words, at = b"MUELLER^ANNA *1970-12-27", good.index(b"\xff\xda") + 200
+    assert jpeg.verify(good[:at] + words + good[at + len(words) :]) is not None
+    assert jpeg.verify(good[:at] + words[:-1] + b"\0" + good[at + len(words) :]) is None
+    (tmp_path / "a.jpg").write_bytes(mutated("jpeg", 8498)[1])
+    assert b"C63F51C53C49" in jpeg.rewrite((tmp_path / "a.jpg").read_bytes())
+    outcome, content = outcome_of(tmp_path / "a.jpg", BLIND)
+    assert outcome.route == "png_anew"
+    assert not Needles(["C63F51C53C49"]).inside(content)
 
 
 def chunk(name: bytes, body: bytes) -> bytes:

@@ -42,7 +42,7 @@ _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 
 @dataclass
 class Budget:
-    """How many bytes of scans may still be walked (some 5 MB a second)."""
+    """How many bytes of scans may still be walked (25 MB a second, 1 of progressive ones)."""
 
     left: int
 

@@ -1,7 +1,7 @@
 """A coded frame without words, shown to hold nothing but pixels; else ``Odd``.
 
-The new codestream must decode to the same values, and a change of the last byte of each coded stretch must show in
-the picture: a decoder stops after the last block, and words may follow.
+The new codestream must decode to the same values, and the decoder must need the last byte of each coded stretch: it
+stops after the last block, and words may follow.
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ def _plain_jpeg(content: bytes, layout: Layout) -> bytes:
         plain = jpeg.rewrite(content)
         if jpeg.verify(plain) is not None or not jpeg_tables_are_read(plain):
             raise Odd
-        rgb = _rgb(plain, layout)
-        tail = jpeg.unread_tail(plain, rgb, lambda flipped: _rgb(flipped, layout))
+        tail = jpeg.unread_tail(plain, lambda flipped: _rgb(flipped, layout))
     except (jpeg.OddJpegError, UnreadableImage):
         raise Odd from None
     if tail:
