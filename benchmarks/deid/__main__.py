@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.deid import fuzz, peers, speed, study
+from benchmarks.deid import fuzz, peers, speed, study, writing
 from benchmarks.deid.cases import PARTS, Case, Part, generate, hidden, removed, retained
 from benchmarks.deid.score import Action, Row, share, table
 from benchmarks.result import Figure, current_commit, record
@@ -117,6 +117,14 @@ def score_text(done: Sequence[Done]) -> tuple[list[Figure], list[Row]]:
     return figures, list(rows.values())
 
 
+def score_large(done: Sequence[Done]) -> tuple[list[Figure], list[Row]]:
+    """The same writing on fields that are larger than the reader takes at once."""
+    rows = {item.case: hidden(item.case, item.image) for item in done}
+    strong = [row for case, row in rows.items() if _contrast(case) >= 40]
+    how = f"fields of {' x '.join(map(str, writing.LARGE_SIZE))}; contrast of 40 grey levels and more"
+    return [Figure("text_found_large", share(strong), "share", 1.0, ">=", len(strong), how)], list(rows.values())
+
+
 def _contrast(case: Case) -> int:
     """Grey levels between text and ground, from the name of the condition; ink, plates and bars are far above 40.
 
@@ -167,6 +175,7 @@ def score_study(done: Sequence[Done]) -> tuple[list[Figure], list[Row]]:
 SCORED: dict[Part, Callable[[Sequence[Done]], tuple[list[Figure], list[Row]]]] = {
     "places": score_places,
     "text": score_text,
+    "large": score_large,
     "barcodes": score_barcodes,
     "clean": score_clean,
     "study": score_study,

@@ -18,8 +18,8 @@ from benchmarks.deid.score import Action, Row
 from cytoline.errors import CytolineError
 from cytoline.images import read_image
 
-Part = Literal["places", "text", "barcodes", "clean", "study"]
-PARTS: tuple[Part, ...] = ("places", "text", "barcodes", "clean", "study")
+Part = Literal["places", "text", "large", "barcodes", "clean", "study"]
+PARTS: tuple[Part, ...] = ("places", "text", "large", "barcodes", "clean", "study")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def generate(folder: Path, parts: Sequence[Part] = PARTS) -> list[Case]:
     makers: dict[Part, Callable[[Path, Path], Iterator[Case]]] = {
         "places": _places,
         "text": _text,
+        "large": _large,
         "barcodes": _barcodes,
         "clean": _clean,
         "study": _study,
@@ -126,12 +127,20 @@ def _places(inputs: Path, _: Path) -> Iterator[Case]:
 
 
 def _text(inputs: Path, answers: Path) -> Iterator[Case]:
-    for page in writing.pages():
-        group = f"text/{page.condition.name}"
-        own = _folder(inputs, "text", f"{page.condition.name}-{page.number}")
+    return _written(writing.pages(), "text", inputs, answers)
+
+
+def _large(inputs: Path, answers: Path) -> Iterator[Case]:
+    return _written(writing.large_pages(), "large", inputs, answers)
+
+
+def _written(pages: Iterator[writing.Page], part: Part, inputs: Path, answers: Path) -> Iterator[Case]:
+    for page in pages:
+        group = f"{part}/{page.condition.name}"
+        own = _folder(inputs, part, f"{page.condition.name}-{page.number}")
         suffix, data = page.file
         (own / f"image{suffix}").write_bytes(data)
-        answer = answers / f"text-{page.condition.name}-{page.number}.png"
+        answer = answers / f"{part}-{page.condition.name}-{page.number}.png"
         answer.write_bytes(page.answer)
         for mark, text in enumerate(page.texts, 1):
             name = f"{group}/{page.number * writing.PER_PAGE + mark - 1:02d}"

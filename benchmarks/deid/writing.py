@@ -18,6 +18,7 @@ from cytoline.images import RGB
 from cytoline.phantom.spec import stream
 
 TEXTS, PER_PAGE, FIELDS = 12, 3, 24
+LARGE_SIZE, LARGE_FIELDS = (3264, 2448), 4
 FIRST_SEED = 100
 FAINTEST = 0.25
 """Coverage below which a pixel at the edge of a stroke gets no ink: otherwise rounding would decide what is ink."""
@@ -126,6 +127,12 @@ def pages(size: tuple[int, int] = FIELD_SIZE) -> Iterator[Page]:
         for part in range(TEXTS // PER_PAGE):
             yield page(condition, part, FIRST_SEED + number % FIELDS, size)
             number += 1
+
+
+def large_pages() -> Iterator[Page]:
+    """One page, three texts, of each condition on fields of a phone's size: writing is a smaller part of these."""
+    for number, condition in enumerate(CONDITIONS):
+        yield page(condition, 0, FIRST_SEED + number % LARGE_FIELDS, LARGE_SIZE)
 
 
 def page(condition: Condition, number: int, seed: int, size: tuple[int, int] = FIELD_SIZE) -> Page:

@@ -1,8 +1,8 @@
 """Where letters and barcodes are burned into the pixels.
 
-Text: RapidOCR (models come with the package; nothing is fetched) at the image's own scale.  Its detector takes a
-crowd of cells for writing now and then, and its reader then finds an 8 or two in it, so a hit counts only if
-it reads as two or more characters and is no taller than a line of writing, or if it is beyond doubt.
+Text: RapidOCR (models come with the package; nothing is fetched) at the image's own scale, large ones by ``views``.
+Its detector takes a crowd of cells for writing now and then, and its reader then finds an 8 or two in it, so a hit
+counts only if it reads as two or more characters and is no taller than a line of writing, or if it is beyond doubt.
 A strip (a label cut out of a slide, say) is laid on a plain ground first: the reader would enlarge it beyond measure.
 Pictures of single cells are read too, laid on a ground, and only what is beyond doubt counts there.
 Where the processor counts in 16 bits, one look at a field is taken in these first, which takes less than half the time.
@@ -27,6 +27,7 @@ from cytoline.deid.ink import find_strokes
 from cytoline.deid.network import EXACT, ROUGH, compiled, counts_in_16_bits, with_plain_end
 from cytoline.deid.params import AnonymizeParams
 from cytoline.deid.polygon import Polygon
+from cytoline.deid.views import LONGEST, STRIP, is_strip, views
 from cytoline.images import RGB
 
 SURE_SCORE, SURE_CHARACTERS = 0.9, 4
@@ -44,9 +45,8 @@ SMALL = 160
 """Pixels of the longer side: what is smaller is read on a ground of this size."""
 SMALL_SCALE = 192
 """Pixels of the shorter side on which that is done: cells come by the thousand, and this takes a fifth of the time."""
-STRIP = 4
-"""A picture longer than so many times its shorter side is a strip."""
-
+_SAME = 0.9
+"""Share of a box that lies in another from which on both are of the same writing."""
 
 BOX_THRESHOLD = {ROUGH: 0.4, EXACT: 0.5}
 """Mean of the map (0 to 1) in a box; that of ``EXACT`` is RapidOCR's own.  In 16 bits a field's map is up to 0.1 off.
@@ -108,23 +108,45 @@ def find_marks(rgb: RGB, params: AnonymizeParams, *, look_first: bool = True) ->
 def _find_text(rgb: RGB, params: AnonymizeParams, look_first: bool) -> tuple[tuple[Polygon, ...], int]:
     height, width = rgb.shape[:2]
     small = max(height, width) < SMALL
-    laid, x0, y0 = _on_ground(rgb, SMALL if small else 0)
     reader = _reader(min(params.text_scale, SMALL_SCALE) if small else params.text_scale)
-    bgr = np.ascontiguousarray(laid[:, :, ::-1])
     # Writing fills a strip from edge to edge, so there the longer side is the measure.
-    limit = params.text_max_height * (min(height, width) if laid is rgb else max(height, width))
+    on_ground = small or is_strip(rgb)
+    limit = params.text_max_height * (max(height, width) if on_ground else min(height, width))
     counts = partial(_is_beyond_doubt if small else _is_writing, limit=limit, least=params.text_score)
-    # The map of a strip or of an enlarged cell is up to 0.3 off in 16 bits, that of a field 0.1.
-    if look_first and laid is rgb and not any(_comes_near(line, counts, NEAR) for line in reader.lines(bgr, ROUGH)):
-        return (), 0
-    certain, doubtful = [], 0
-    for line in reader.lines(bgr, EXACT):
-        if counts(line.characters, line.score, line.height):
-            corners = np.clip(np.rint(line.box) - (x0, y0), 0, (width - 1, height - 1))
-            certain.append(tuple((int(x), int(y)) for x, y in corners))
-        elif params.review or _comes_near(line, counts, DOUBTFUL):
-            doubtful += 1
-    return tuple(sorted(certain)), doubtful
+    certain: list[Polygon] = []
+    doubtful = 0
+    for view in views(rgb):
+        laid, x0, y0 = _on_ground(view.rgb, SMALL if small else 0)
+        bgr = np.ascontiguousarray(laid[:, :, ::-1])
+        # The map of a strip or of an enlarged cell is up to 0.3 off in 16 bits, that of a field 0.1.
+        if (
+            look_first
+            and not on_ground
+            and not any(_comes_near(line, counts, NEAR) for line in reader.lines(bgr, ROUGH))
+        ):
+            continue
+        for line in reader.lines(bgr, EXACT):
+            if counts(line.characters, line.score, line.height):
+                corners = np.clip(np.rint(view.home(line.box - (x0, y0))), 0, (width - 1, height - 1))
+                certain.append(tuple((int(x), int(y)) for x, y in corners))
+            elif params.review or _comes_near(line, counts, DOUBTFUL):
+                doubtful += 1
+    return tuple(sorted(certain)) if max(height, width) <= LONGEST else _distinct(certain), doubtful
+
+
+def _distinct(found: list[Polygon]) -> tuple[Polygon, ...]:
+    """One box around those that are nearly the same, or one inside the other: views overlap."""
+    kept: list[Polygon] = []
+    for polygon in sorted(set(found), key=lambda one: (-cv2.contourArea(np.array(one)), one)):
+        for place, other in enumerate(kept):
+            shared, _ = cv2.intersectConvexConvex(np.array(other, np.float32), np.array(polygon, np.float32))
+            if shared > _SAME * cv2.contourArea(np.array(polygon)):
+                around = cv2.boxPoints(cv2.minAreaRect(np.array(other + polygon)))
+                kept[place] = tuple((round(float(x)), round(float(y))) for x, y in around)
+                break
+        else:
+            kept.append(polygon)
+    return tuple(sorted(kept))
 
 
 def _on_ground(rgb: RGB, side: int) -> tuple[RGB, int, int]:
@@ -226,4 +248,6 @@ def _reader(scale: int) -> Any:
             return part
 
     engines = {f"{part}.engine_type": EngineType.OPENVINO for part in ("Det", "Cls", "Rec")}
-    return Reader(params={"Global.log_level": "critical", "Det.limit_side_len": scale, **engines})
+    return Reader(
+        params={"Global.log_level": "critical", "Global.max_side_len": LONGEST, "Det.limit_side_len": scale, **engines}
+    )

@@ -88,9 +88,9 @@ def test_a_strip_is_not_enlarged_beyond_measure(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(marks, "_reader", lambda _scale: Reader())
     monkeypatch.setattr(marks, "counts_in_16_bits", lambda: False)
-    for height, width in ((1, 4000), (4000, 2), (150, 1600), (240, 320)):
+    for height, width in ((1, 2000), (2000, 2), (150, 1600), (240, 320), (1, 65535)):
         find_marks(np.full((height, width, 3), 200, np.uint8), PARAMS)
-    assert shapes == [(1000, 4000, 3), (4000, 1000, 3), (400, 1600, 3), (240, 320, 3)]
+    assert shapes == [(500, 2000, 3), (2000, 500, 3), (400, 1600, 3), (240, 320, 3), (492, 1966, 3)]
 
 
 def test_paint_takes_the_colour_around_and_leaves_the_rest() -> None:

@@ -12,7 +12,7 @@ import pytest
 from pydicom.uid import JPEGBaseline8Bit
 
 from cytoline.deid.accounting.dicom import findings
-from cytoline.deid.dicom import CannotRecreate, Recreated, recreate_dicom
+from cytoline.deid.dicom import CannotRecreate, Recreated, read_frames, recreate_dicom
 from cytoline.deid.dicom.refusal import REASONS
 from tests.cytoline.deid.test_dicom_files import IDENTITY, jpeg, outcome, slide, tissue, with_jpegs, written
 
@@ -32,6 +32,7 @@ def assert_judged(content: bytes) -> Recreated | None:
         assert reason in REASONS
         return None
     assert findings(made.content) == []
+    assert list(read_frames(made.content)), "what was made is read again"
     return made
 
 
@@ -49,6 +50,13 @@ def test_files_with_other_bytes(content: bytes) -> None:
         for at in rng.integers(128, 3000, 3):
             broken[at] = rng.choice([0, 1, 0x7F, 0xFE, 0xFF, int(rng.integers(256))])
         assert_judged(bytes(broken))
+
+
+def test_a_slide_whose_type_is_not_kept_is_refused() -> None:
+    """Found by fuzzing: the unknown word is left out, and without it nobody can tell that this is no label."""
+    content = written(slide())
+    assert_judged(content)
+    assert outcome(content.replace(b"ORIGINAL", b"ORIgINAL"))[1] == "slide_label"
 
 
 def test_a_length_beyond_the_file() -> None:
