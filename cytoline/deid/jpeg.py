@@ -86,11 +86,16 @@ def verify(content: bytes) -> str | None:
             scans += 1
             ended = _IN_SCAN.match(content, at)
             start, at = at, ended.end() if ended else at
-            if b"A" * _TEXT in content[start:at].translate(_PRINTABLE):
+            if reads_as_text(content[start:at]):
                 return "coded pixels that read as text"
     if content[at:] != b"\xff\xd9" or not scans:
         return "no plain end"
     return None
+
+
+def reads_as_text(coded: bytes) -> bool:
+    """Whether coded pixels hold a line of ASCII: whole blocks can happen to, or be made to, spell one."""
+    return b"A" * _TEXT in coded.translate(_PRINTABLE)
 
 
 def unread_tail(content: bytes, decode: Callable[[bytes], RGB]) -> bool:

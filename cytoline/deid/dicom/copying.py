@@ -57,6 +57,8 @@ def _rgb(content: bytes, layout: Layout) -> RGB:
 
 def _plain_j2k(content: bytes, values: Stored, layout: Layout) -> bytes:
     plain = j2k_rewrite(content)
+    if jpeg.reads_as_text(plain):
+        raise Odd
     for end in j2k_ends(plain):
         if not any(_shows(plain, end, flip, values, layout) for flip in _FLIPS):
             raise Odd

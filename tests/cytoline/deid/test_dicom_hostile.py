@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from pydicom.uid import JPEGBaseline8Bit
 
+from benchmarks.deid.fuzz_mutations import mutated
 from cytoline.deid.accounting.dicom import findings
 from cytoline.deid.dicom import CannotRecreate, Recreated, read_frames, recreate_dicom
 from cytoline.deid.dicom.refusal import REASONS
+from cytoline.deid.needles import Needles
 from tests.cytoline.deid.test_dicom_files import IDENTITY, jpeg, outcome, slide, tissue, with_jpegs, written
 
 
@@ -57,6 +59,16 @@ def test_a_slide_whose_type_is_not_kept_is_refused() -> None:
     content = written(slide())
     assert_judged(content)
     assert outcome(content.replace(b"ORIGINAL", b"ORIgINAL"))[1] == "slide_label"
+
+
+def test_coded_pixels_that_read_as_text_are_written_plain() -> None:
+    """Found by fuzzing: a header spliced into the packets of a JPEG 2000 frame, which decodes all the same."""
+    content, words = mutated("dicom-wsi", 8254)[1], Needles(["GUMUBEFULUBE"])
+    pixels = content.index(b"\xe0\x7f\x10\x00")
+    assert words.inside(content[pixels:])
+    made = assert_judged(content)
+    assert made is not None
+    assert not words.inside(made.content)
 
 
 def test_a_length_beyond_the_file() -> None:
