@@ -99,14 +99,16 @@ def _table(verdicts: dict[Case, Verdict]) -> Table:
         "format", "cases", "passed", "refused", "in pixels", "failed", "CPU s", "slowest", "reasons", title="fuzzing"
     )
     for fmt in FORMATS:
-        own = [verdict for case, verdict in verdicts.items() if case.format == fmt]
+        cases = {case: verdict for case, verdict in verdicts.items() if case.format == fmt}
+        own = list(cases.values())
+        slowest = max(cases.items(), key=lambda item: item[1].seconds, default=None)
         outcomes = Counter(verdict.outcome for verdict in own)
         reasons = Counter(verdict.what for verdict in own if verdict.outcome == "refused")
         table.add_row(
             fmt,
             *map(str, (len(own), *(outcomes[one] for one in OUTCOMES))),
             f"{sum(verdict.seconds for verdict in own):.1f}",
-            f"{max((verdict.seconds for verdict in own), default=0):.2f}",
+            f"{slowest[1].seconds:.2f} (case {slowest[0].number})" if slowest else "",
             ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()),
         )
     return table
