@@ -10,13 +10,14 @@ from __future__ import annotations
 import atexit
 import errno
 import os
-import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
+from io import BufferedWriter
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -92,69 +93,73 @@ class _Decoder:
     """The child, started when it is first asked and anew after whatever went wrong."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._lock = threading.Lock()
 
     def ask(self, content: bytes, max_pixels: int, pixels: bool) -> tuple[bytes, tuple[int, int], int, bytearray]:
         """Mode or refusal, (width, height), number of pictures, pixels.  Raises ``DecoderLost``, ``OSError``."""
         with self._lock:
             try:
-                if self._process is None or self._process.poll() is not None:
+                if self._child is None or self._child[0].poll() is not None:
                     self.end()
                     self._start()
-                return self._exchange(_REQUEST.pack(pixels, max_pixels, len(content)), content)
+                return self._exchange(content, max_pixels, pixels)
             except BaseException:  # after an interrupt, the rest of this answer would be taken for the next one
                 self.end()
                 raise
 
     def _start(self) -> None:
-        # A session of its own: Ctrl-C is ours to handle.  What a library says could repeat what the file holds.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", __file__, str(SECONDS)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            start_new_session=True,
-        )
-        requests, replies = self._pipes()
-        os.set_blocking(requests, False)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # A session of its own: Ctrl-C is ours to handle.  What a library says could repeat what the file holds.
+            process = subprocess.Popen(
+                [sys.executable, "-P", __file__, str(SECONDS)],
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._child = process, ours
         try:
-            _read(replies, len(_READY), time.monotonic() + SECONDS + _GRACE)
-        except (EOFError, TimeoutError):  # no fault of the picture
+            _received(ours, len(_READY), time.monotonic() + SECONDS + _GRACE)
+        except (EOFError, OSError):  # no fault of the picture
             raise ChildProcessError(errno.ECHILD, "the decoder of HEIC does not start") from None
 
-    def _exchange(self, head: bytes, content: bytes) -> tuple[bytes, tuple[int, int], int, bytearray]:
+    def _exchange(self, content: bytes, most: int, pixels: bool) -> tuple[bytes, tuple[int, int], int, bytearray]:
+        assert self._child is not None
+        _, link = self._child
         deadline = time.monotonic() + SECONDS + _GRACE
-        requests, replies = self._pipes()
         try:
-            _write(requests, head, deadline)
-            _write(requests, content, deadline)
-            padded, width, height, frames, length = _REPLY.unpack(_read(replies, _REPLY.size, deadline))
-            answer = padded.rstrip(b"\0")
-            if length != _length(answer, width, height, frames, *_REQUEST.unpack(head)[:2]):
+            link.settimeout(SECONDS + _GRACE)
+            link.sendall(_REQUEST.pack(pixels, most, len(content)))
+            link.sendall(content)
+            padded, width, height, frames, length = _REPLY.unpack(_received(link, _REPLY.size, deadline))
+            answer, due = padded.rstrip(b"\0"), 0
+            if answer not in (_UNKNOWN, _DAMAGED):
+                if answer not in _CHANNELS or 0 in (width, height, frames):
+                    raise DecoderLost
+                if pixels and frames == 1 and width * height <= most:
+                    due = width * height * _CHANNELS[answer]
+            if length != due:
                 raise DecoderLost
-            return answer, (width, height), frames, _read(replies, length, deadline)
-        except (OSError, EOFError):
+            return answer, (width, height), frames, _received(link, due, deadline)
+        except (EOFError, OSError):
             raise DecoderLost from None
 
-    def _pipes(self) -> tuple[int, int]:
-        assert self._process and self._process.stdin and self._process.stdout
-        return self._process.stdin.fileno(), self._process.stdout.fileno()
-
     def end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            with self._process:  # closes the pipes and waits
-                self._process = None
+        if self._child is not None:
+            process, link = self._child
+            process.kill()
+            process.wait()
+            link.close()
+            self._child = None
 
     def after_fork(self) -> None:
-        """The child is our parent's, and while we hold its pipes it would not see that our parent is gone."""
+        """The child is our parent's, and while we hold its socket it would not see that our parent is gone."""
         self._lock = threading.Lock()
-        if self._process is not None:
-            for pipe in self._pipes():
-                os.close(pipe)
-            self._process = None
+        if self._child is not None:
+            self._child[1].close()
+            self._child = None
 
 
 _DECODER = _Decoder()
@@ -162,44 +167,22 @@ atexit.register(_DECODER.end)
 os.register_at_fork(after_in_child=_DECODER.after_fork)
 
 
-def _length(answer: bytes, width: int, height: int, frames: int, pixels: bool, max_pixels: int) -> int:
-    """Bytes of pixels that such an answer must bring.  Raises ``DecoderLost`` if it makes no sense."""
-    if answer in (_UNKNOWN, _DAMAGED):
-        return 0
-    if answer not in _CHANNELS or 0 in (width, height, frames):
-        raise DecoderLost
-    return width * height * _CHANNELS[answer] if pixels and frames == 1 and width * height <= max_pixels else 0
-
-
-def _read(pipe: int, length: int, deadline: float | None = None) -> bytearray:
-    """Exactly so many bytes.  Raises ``EOFError``, ``TimeoutError``."""
+def _received(link: socket.socket, length: int, deadline: float) -> bytearray:
+    """Exactly so many bytes.  Raises ``EOFError``, ``OSError``."""
     content = bytearray(length)
     left = memoryview(content)
     while left:
-        _wait(pipe, select.POLLIN, deadline)
-        if not (count := os.readv(pipe, [left])):
+        link.settimeout(max(0.001, deadline - time.monotonic()))
+        if not (count := link.recv_into(left)):
             raise EOFError
         left = left[count:]
     return content
 
 
-def _write(pipe: int, content: bytes | memoryview, deadline: float | None = None) -> None:
-    """All of it.  Raises ``OSError``."""
-    left = memoryview(content)
-    while left:
-        _wait(pipe, select.POLLOUT, deadline)
-        left = left[os.write(pipe, left) :]
-
-
-def _wait(pipe: int, event: int, deadline: float | None) -> None:
-    poll = select.poll()
-    poll.register(pipe, event)
-    if not poll.poll(None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000):
-        raise TimeoutError
-
-
 def main() -> None:
     """The child.  Its alarm ends what hangs in C code, also when our parent is gone."""
+    import resource
+
     seconds = int(sys.argv[1])
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(seconds)
@@ -207,46 +190,41 @@ def main() -> None:
 
     pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
     pi_heif.options.DECODE_THREADS = 1  # our pools have a process for each core already
-    replies = os.dup(1)
-    os.dup2(2, 1)  # what a library prints is no answer
-    _limit_resources()
-    _write(replies, _READY)
-    while True:
-        signal.alarm(0)
-        try:
-            request = _read(0, _REQUEST.size)
-        except EOFError:
-            return
-        signal.alarm(seconds)
-        _answer(replies, *_REQUEST.unpack(request))
-
-
-def _limit_resources() -> None:
-    import resource
-
     for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
         least = min([most, *(given for given in resource.getrlimit(kind) if given != resource.RLIM_INFINITY)])
         resource.setrlimit(kind, (least, least))
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    replies.write(_READY)
+    replies.flush()
+    while True:
+        signal.alarm(0)
+        request = requests.read(_REQUEST.size)
+        if len(request) < _REQUEST.size:
+            return
+        signal.alarm(seconds)
+        pixels, most, length = _REQUEST.unpack(request)
+        _answer(replies, requests.read(length), most, pixels)
+        replies.flush()
 
 
-def _answer(replies: int, pixels: bool, max_pixels: int, length: int) -> None:
+def _answer(replies: BufferedWriter, content: bytes, most: int, pixels: bool) -> None:
+    """What the child says of a picture."""
     import pi_heif
 
-    content = bytes(_read(0, length))
     refusal = _UNKNOWN
     try:
         file = pi_heif.open_heif(content, convert_hdr_to_8bit=True)
-        image = file[file.primary_index]
-        refusal, data = _DAMAGED, b""
-        if pixels and len(file) == 1 and image.size[0] * image.size[1] <= max_pixels:
-            data = image.data  # may change the size
-            data = data if image.size[0] * image.size[1] <= max_pixels else b""
+        refusal, image, data = _DAMAGED, file[file.primary_index], b""
+        if pixels and len(file) == 1 and image.size[0] * image.size[1] <= most:
+            data = image.data  # memory of ``image``; to decode may change the size
+            data = data if image.size[0] * image.size[1] <= most else b""
         head = _REPLY.pack(image.mode.encode(), *image.size, len(file), len(data))
     except Exception as error:  # a broken file can make a decoder raise anything
-        _write(replies, _REPLY.pack(_DAMAGED if isinstance(error, MemoryError) else refusal, 0, 0, 0, 0))
-        return
-    _write(replies, head)
-    _write(replies, data)
+        refusal = _DAMAGED if isinstance(error, MemoryError) else refusal
+        head, data = _REPLY.pack(refusal, 0, 0, 0, 0), b""
+    replies.write(head)
+    replies.write(data)
 
 
 if __name__ == "__main__":
