@@ -22,13 +22,13 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-SECONDS = 60
-"""For one picture, and for the child to start; 200 megapixels take about ten."""
+SECONDS = 60.0
+"""CPU time of the child for one picture: what a busy machine does to it is no fault of the picture's."""
+CLOCK = 600.0
+"""Seconds on the clock, for what waits without working."""
 MEMORY = 8 << 30
-"""Bytes of address space of the child."""
+"""Bytes of address space of the child; 200 megapixels of a phone take one eighth."""
 
-_GRACE = 5
-"""Seconds more until we end a child that its own alarm did not end."""
 _BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
 """As pi_heif's own plugin for Pillow accepts them."""
 _CHANNELS = {b"L": 1, b"LA": 2, b"La": 2, b"RGB": 3, b"RGBA": 4, b"RGBa": 4, b"I;16": 2}
@@ -121,16 +121,16 @@ class _Decoder:
             )
         self._child = process, ours
         try:
-            _received(ours, len(_READY), time.monotonic() + SECONDS + _GRACE)
+            _received(ours, len(_READY), time.monotonic() + CLOCK)
         except (EOFError, OSError):  # no fault of the picture
             raise ChildProcessError(errno.ECHILD, "the decoder of HEIC does not start") from None
 
     def _exchange(self, content: bytes, most: int, pixels: bool) -> tuple[bytes, tuple[int, int], int, bytearray]:
         assert self._child is not None
         _, link = self._child
-        deadline = time.monotonic() + SECONDS + _GRACE
+        deadline = time.monotonic() + CLOCK
         try:
-            link.settimeout(SECONDS + _GRACE)
+            link.settimeout(CLOCK)
             link.sendall(_REQUEST.pack(pixels, most, len(content)))
             link.sendall(content)
             padded, width, height, frames, length = _REPLY.unpack(_received(link, _REPLY.size, deadline))
@@ -180,13 +180,12 @@ def _received(link: socket.socket, length: int, deadline: float) -> bytearray:
 
 
 def main() -> None:
-    """The child.  Its alarm ends what hangs in C code, also when our parent is gone."""
+    """The child.  Its timer ends what hangs in C code, also when our parent is gone."""
     import resource
 
-    seconds = int(sys.argv[1])
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(seconds)
     import pi_heif
+
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
 
     pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
     pi_heif.options.DECODE_THREADS = 1  # our pools have a process for each core already
@@ -198,11 +197,11 @@ def main() -> None:
     replies.write(_READY)
     replies.flush()
     while True:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         request = requests.read(_REQUEST.size)
         if len(request) < _REQUEST.size:
             return
-        signal.alarm(seconds)
+        signal.setitimer(signal.ITIMER_PROF, float(sys.argv[1]))
         pixels, most, length = _REQUEST.unpack(request)
         _answer(replies, requests.read(length), most, pixels)
         replies.flush()
