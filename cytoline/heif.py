@@ -187,7 +187,7 @@ def main() -> None:
 
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
 
-    pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
+    pi_heif.options.THUMBNAILS = False
     pi_heif.options.DECODE_THREADS = 1  # our pools have a process for each core already
     for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
         least = min([most, *(given for given in resource.getrlimit(kind) if given != resource.RLIM_INFINITY)])
@@ -214,7 +214,8 @@ def _answer(replies: BufferedWriter, content: bytes, most: int, pixels: bool) ->
     refusal = _UNKNOWN
     try:
         file = pi_heif.open_heif(content, convert_hdr_to_8bit=True)
-        refusal, image, data = _DAMAGED, file[file.primary_index], b""
+        image = file[file.primary_index]
+        refusal, data = _DAMAGED, b""
         if pixels and len(file) == 1 and image.size[0] * image.size[1] <= most:
             data = image.data  # memory of ``image``; to decode may change the size
             data = data if image.size[0] * image.size[1] <= most else b""
