@@ -186,7 +186,6 @@ def main() -> None:
     import pi_heif
 
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-
     pi_heif.options.THUMBNAILS = False
     pi_heif.options.DECODE_THREADS = 1  # our pools have a process for each core already
     for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
@@ -215,6 +214,8 @@ def _answer(replies: BufferedWriter, content: bytes, most: int, pixels: bool) ->
     try:
         file = pi_heif.open_heif(content, convert_hdr_to_8bit=True)
         image = file[file.primary_index]
+        if 0 in image.size:
+            raise ValueError("the header gives no size")  # as Pillow does
         refusal, data = _DAMAGED, b""
         if pixels and len(file) == 1 and image.size[0] * image.size[1] <= most:
             data = image.data  # memory of ``image``; to decode may change the size

@@ -84,6 +84,14 @@ def test_a_file_that_kills_the_decoder_costs_itself_only() -> None:
     assert np.array_equal(images.read_image(PICTURE), expected)
 
 
+def test_a_header_without_a_size_is_no_picture_though_it_can_be_decoded() -> None:
+    sizeless = mutated("heic", 568)[1]
+    for read in (images.probe, images.read_image):
+        with pytest.raises(UnreadableImage) as caught:
+            read(sizeless)
+        assert caught.value.reason == "unknown_format"
+
+
 def test_a_decoder_that_died_at_rest_is_no_fault_of_the_next_picture() -> None:
     images.read_image(PICTURE)
     (first,) = decoders()
