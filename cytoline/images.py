@@ -13,18 +13,17 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import pi_heif
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from cytoline import atomic
+from cytoline import atomic, heif
 from cytoline.errors import CytolineError
 
 RGB = NDArray[np.uint8]
 """Height x width x 3, uint8, red first."""
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "HEIF")
-"""The formats that are tried.  Others run code (EPS), need plugins or have no place in microscopy."""
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+"""The formats that Pillow tries (HEIF goes to ``heif``).  Others run code (EPS) or have no place in microscopy."""
 
 MAX_PIXELS = 200_000_000
 PNG_LEVEL = 3
@@ -43,8 +42,6 @@ _METHODS = {
 
 _LIMIT_LOCK = threading.Lock()
 
-pi_heif.register_heif_opener(thumbnails=False)  # what phones take; Pillow alone cannot read it
-
 
 class UnreadableImage(CytolineError):  # noqa: N818 (says what it is)
     """A file that is no image we can read; ``reason`` is fit for a table, the message names no file."""
@@ -59,8 +56,8 @@ class UnreadableImage(CytolineError):  # noqa: N818 (says what it is)
 
 
 def probe(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int, str]:
-    """Width, height and format (one of ``FORMATS``) from the header alone.  Raises ``UnreadableImage``."""
-    with _opened(source, max_pixels) as image:
+    """Width, height and format (one of ``FORMATS``, or HEIF) from the header alone.  Raises ``UnreadableImage``."""
+    with _opened(source, max_pixels, pixels=False) as image:
         return (image.width, image.height, "JPEG" if image.format == "MPO" else str(image.format))
 
 
@@ -70,7 +67,7 @@ def read_image(source: Path | bytes, max_pixels: int = MAX_PIXELS, *, exif_orien
     The pixel count is checked before anything is decoded.  EXIF orientation is applied only when asked:
     annotations are made on stored pixels.  Raises ``UnreadableImage``.
     """
-    with _opened(source, max_pixels) as image:
+    with _opened(source, max_pixels, pixels=True) as image:
         image.load()
         turned = ImageOps.exif_transpose(image) if exif_orientation else image
         return np.array(_flat(turned), dtype=np.uint8)
@@ -97,19 +94,22 @@ def resize(rgb: RGB, size: tuple[int, int], method: Method = "lanczos") -> RGB:
 
 
 @contextmanager
-def _opened(source: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """Open, judge the header, give the undecoded image; whatever a decoder raises becomes UnreadableImage."""
+def _opened(source: Path | bytes, max_pixels: int, *, pixels: bool) -> Iterator[Image.Image]:
+    """Open, judge the header, give the image; whatever a decoder raises becomes UnreadableImage.
+
+    What Pillow opens is not decoded yet; a HEIF is, if ``pixels`` are wanted.
+    """
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
     if size == 0:
         raise UnreadableImage("empty", "the file is empty")
     try:
-        with _undecoded(source, max_pixels) as image:
+        with _undecoded(source, max_pixels, pixels) as image:
             _judge(image, max_pixels)
             yield image
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage("unknown_format", f"it is none of {', '.join(FORMATS)}") from None
+        raise UnreadableImage("unknown_format", f"it is none of {', '.join((*FORMATS, 'HEIF'))}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableImage("too_large", f"it claims more than {max_pixels:,} pixels") from None
     except MemoryError:  # says something about this machine, nothing about the file
@@ -121,7 +121,10 @@ def _opened(source: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise UnreadableImage("truncated", f"it is truncated or damaged ({type(error).__name__})") from None
 
 
-def _undecoded(source: Path | bytes, max_pixels: int) -> Image.Image:
+def _undecoded(source: Path | bytes, max_pixels: int, pixels: bool) -> Image.Image:
+    if heif.claims(source):
+        content = source if isinstance(source, bytes) else source.read_bytes()
+        return heif.opened(content, max_pixels, pixels=pixels)
     handle = io.BytesIO(source) if isinstance(source, bytes) else source
     with _pixel_limit(max_pixels):
         return Image.open(handle, formats=FORMATS)

@@ -16,13 +16,13 @@ _TAG = 0x0112
 
 def read_orientation(content: bytes) -> int:
     """1 to 8; 1 where there is no tag, a senseless one, a TIFF (``images`` refuses turned ones) or an HEIC (whose
-    pixels come turned).
+    pixels come turned, and which Pillow does not open).
 
     Only for files whose header passed ``images.probe``.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            value = UPRIGHT if image.format in ("TIFF", "HEIF") else image.getexif().get(_TAG, UPRIGHT)
+            value = UPRIGHT if image.format == "TIFF" else image.getexif().get(_TAG, UPRIGHT)
     except Exception:  # broken Exif blocks raise anything; they are thrown away with the rest
         return UPRIGHT
     return value if isinstance(value, int) and 1 <= value <= 8 else UPRIGHT
