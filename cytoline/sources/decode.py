@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cytoline.images import UnreadableImage, probe, read_image
 
-SUFFIX = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "BMP": ".bmp", "WEBP": ".webp"}
+SUFFIX = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "BMP": ".bmp", "WEBP": ".webp", "HEIF": ".heic"}
 """The real format decides the suffix, whatever the file was called."""
 
 VERDICT = "verdict.json"

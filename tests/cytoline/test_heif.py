@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from benchmarks.deid.fuzz_mutations import mutated
 from benchmarks.deid.plant_heic import heic
 from cytoline import heif, images
 from cytoline.images import RGB, UnreadableImage
+from cytoline.sources.decode import VERDICT, DecodeLimits, judge
 from tests.planted_heic import PHONE_PICTURE
 
 PICTURE = base64.b64decode(PHONE_PICTURE)
@@ -245,3 +247,9 @@ def test_the_decoder_works_within_the_memory_that_its_parent_may_use() -> None:
         assert child.rlimit(resource.RLIMIT_FSIZE) == child.rlimit(resource.RLIMIT_CORE) == (0, 0)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=60)
+
+
+def test_a_phones_picture_is_collected(tmp_path: Path) -> None:
+    (tmp_path / "IMG_0001.HEIC").write_bytes(PICTURE)
+    verdict = json.loads(judge(tmp_path / "IMG_0001.HEIC", DecodeLimits(max_pixels=10_000))[VERDICT])
+    assert (verdict["width"], verdict["height"], verdict["suffix"]) == (64, 48, ".heic")
