@@ -126,7 +126,7 @@ def _each(work: Callable[[Path, Path], None], source: Path, target: Path) -> Non
 
 def _rewritten(path: Path, target: Path) -> None:
     plain = jpeg.rewrite(path.read_bytes())
-    if jpeg.verify(plain) is not None or jpeg.unread_tail(plain, read_image):
+    if jpeg.verify(plain) is not None or jpeg.may_hide_words(plain, read_image):
         raise RuntimeError("a benchmark's own JPEG did not pass")
     (target / path.name).write_bytes(plain)
 

@@ -87,9 +87,7 @@ def verify(content: bytes) -> str | None:
         if marker == SOS:
             scans += 1
             ended = _IN_SCAN.match(content, at)
-            start, at = at, ended.end() if ended else at
-            if reads_as_text(content[start:at]):
-                return "coded pixels that read as text"
+            at = ended.end() if ended else at
     if content[at:] != b"\xff\xd9" or not scans:
         return "no plain end"
     return None
@@ -100,8 +98,8 @@ def reads_as_text(coded: bytes) -> bool:
     return b"A" * _TEXT in coded.translate(_PRINTABLE)
 
 
-def unread_tail(content: bytes, decode: Callable[[bytes], RGB]) -> bool:
-    """False if libjpeg needs the last byte of every coded stretch of a verified file.
+def may_hide_words(content: bytes, decode: Callable[[bytes], RGB]) -> bool:
+    """False if libjpeg needs the last byte of every coded stretch of a verified file, and none reads as text.
 
     A decoder reads a stretch (a scan, or what lies between two restarts) in one go, so if it needs the last byte, it
     needs all before.  A scan without its last byte must make it run out of data.  Between restarts it may overlook
@@ -185,6 +183,8 @@ def _layout(content: bytes) -> _Layout:
             layout.restart = int.from_bytes(body, "big")
         elif marker == SOS:
             end = _scan_end(content, at)
+            if reads_as_text(content[at:end]):
+                raise OddJpegError("coded pixels that read as text")
             ends = [found.start() for found in _RESTART.finditer(content, at, end)]
             if any(content[stop + 1] != 0xD0 + index % 8 for index, stop in enumerate(ends)):
                 raise OddJpegError("restarts out of order")

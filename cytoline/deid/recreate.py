@@ -99,12 +99,12 @@ def lossless_jpeg(source: bytes, rgb: RGB) -> bytes | None:
 
     ``rgb`` is what the source decodes to, and what the result must decode to.
 
-    Two proofs that share no code: the decoder's (``unread_tail``) and a walk through the coded blocks (``account``).
+    Two proofs that share no code: the decoder's (``may_hide_words``) and a walk through the coded blocks (``account``).
     """
     try:
         plain = jpeg.rewrite(source)
         same = jpeg.verify(plain) is None and np.array_equal(read_image(plain), rgb)
-        if not same or jpeg.unread_tail(plain, read_image) or account(plain):
+        if not same or jpeg.may_hide_words(plain, read_image) or account(plain):
             return None
     except (jpeg.OddJpegError, UnreadableImage):
         return None

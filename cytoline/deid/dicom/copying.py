@@ -43,7 +43,7 @@ def _plain_jpeg(content: bytes, layout: Layout) -> bytes:
         plain = jpeg.rewrite(content)
         if jpeg.verify(plain) is not None or not jpeg_tables_are_read(plain):
             raise Odd
-        tail = jpeg.unread_tail(plain, lambda flipped: _rgb(flipped, layout))
+        tail = jpeg.may_hide_words(plain, lambda flipped: _rgb(flipped, layout))
     except (jpeg.OddJpegError, UnreadableImage):
         raise Odd from None
     if tail:

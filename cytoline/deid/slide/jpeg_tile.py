@@ -96,7 +96,7 @@ def read(tile: JpegTile) -> tuple[Samples, bool]:
     """The samples, and whether all coded bytes are needed for them.  Raises ``jpeg.OddJpegError``."""
     pixels = _decode(tile.plain)
     try:
-        return _samples(pixels), not jpeg.unread_tail(tile.plain, _decode)
+        return _samples(pixels), not jpeg.may_hide_words(tile.plain, _decode)
     except jpeg.OddJpegError:  # changed on purpose it need not decode
         return _samples(pixels), False
 

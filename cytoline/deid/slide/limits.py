@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cytoline.deid.views import LONGEST
+
 
 @dataclass(frozen=True)
 class SlideLimits:
@@ -15,8 +17,11 @@ class SlideLimits:
     max_tiles: int = 2_000_000
     """Of one page: their places are held in memory, 16 bytes each."""
     max_tile_pixels: int = 4_194_304
-    window: int = 2048
-    """Side of the square that is searched at once; text longer than ``overlap`` may be cut between two."""
+    window: int = LONGEST
+    """Side of the square that is searched at once: what the reader takes as it is.
+
+    Text longer than ``overlap`` may be cut between two.
+    """
     overlap: int = 512
     margin: int = 8
     """Pixels by which a found polygon is widened before it is painted."""
