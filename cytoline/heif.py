@@ -8,7 +8,6 @@ whoever takes over the decoder speaks for it.
 from __future__ import annotations
 
 import atexit
-import errno
 import os
 import signal
 import socket
@@ -26,6 +25,8 @@ SECONDS = 60.0
 """CPU time of the child for one picture: what a busy machine does to it is no fault of the picture's."""
 CLOCK = 600.0
 """Seconds on the clock, for what waits without working."""
+MAX_BYTES = 256 << 20
+"""Of a file: it is sent to the child as a whole."""
 MEMORY = 8 << 30
 """Bytes of address space of the child; 200 megapixels of a phone take one eighth."""
 
@@ -123,7 +124,10 @@ class _Decoder:
         try:
             _received(ours, len(_READY), time.monotonic() + CLOCK)
         except (EOFError, OSError):  # no fault of the picture
-            raise ChildProcessError(errno.ECHILD, "the decoder of HEIC does not start") from None
+            from cytoline.errors import CytolineError  # which the child does not need
+
+            cause, remedy = "the decoder of HEIC does not start", "remove .venv, then `make setup` installs it anew"
+            raise CytolineError(cause, remedy) from None
 
     def _exchange(self, content: bytes, most: int, pixels: bool) -> tuple[bytes, tuple[int, int], int, bytearray]:
         assert self._child is not None

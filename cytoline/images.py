@@ -106,7 +106,7 @@ def _opened(source: Path | bytes, max_pixels: int, *, pixels: bool) -> Iterator[
         with _undecoded(source, max_pixels, pixels) as image:
             _judge(image, max_pixels)
             yield image
-    except UnreadableImage:
+    except CytolineError:
         raise
     except UnidentifiedImageError:
         raise UnreadableImage("unknown_format", f"it is none of {', '.join((*FORMATS, 'HEIF'))}") from None
@@ -123,6 +123,8 @@ def _opened(source: Path | bytes, max_pixels: int, *, pixels: bool) -> Iterator[
 
 def _undecoded(source: Path | bytes, max_pixels: int, pixels: bool) -> Image.Image:
     if heif.claims(source):
+        if (len(source) if isinstance(source, bytes) else source.stat().st_size) > heif.MAX_BYTES:
+            raise UnreadableImage("too_large", f"it is a HEIC of more than {heif.MAX_BYTES >> 20} MB")
         content = source if isinstance(source, bytes) else source.read_bytes()
         return heif.opened(content, max_pixels, pixels=pixels)
     handle = io.BytesIO(source) if isinstance(source, bytes) else source

@@ -27,7 +27,7 @@ from cytoline.deid.ink import find_strokes
 from cytoline.deid.network import EXACT, ROUGH, compiled, counts_in_16_bits, with_plain_end
 from cytoline.deid.params import AnonymizeParams
 from cytoline.deid.polygon import Polygon
-from cytoline.deid.views import LONGEST, STRIP, is_strip, views
+from cytoline.deid.views import LONGEST, STRIP, Box, is_strip, views
 from cytoline.images import RGB
 
 SURE_SCORE, SURE_CHARACTERS = 0.9, 4
@@ -113,8 +113,8 @@ def _find_text(rgb: RGB, params: AnonymizeParams, look_first: bool) -> tuple[tup
     on_ground = small or is_strip(rgb)
     limit = params.text_max_height * (max(height, width) if on_ground else min(height, width))
     counts = partial(_is_beyond_doubt if small else _is_writing, limit=limit, least=params.text_score)
-    certain: list[Polygon] = []
-    doubtful = 0
+    certain: list[Box] = []
+    doubtful: list[Box] = []
     for view in views(rgb):
         laid, x0, y0 = _on_ground(view.rgb, SMALL if small else 0)
         bgr = np.ascontiguousarray(laid[:, :, ::-1])
@@ -126,27 +126,34 @@ def _find_text(rgb: RGB, params: AnonymizeParams, look_first: bool) -> tuple[tup
         ):
             continue
         for line in reader.lines(bgr, EXACT):
+            box = view.home(np.asarray(line.box - (x0, y0), np.float32))
             if counts(line.characters, line.score, line.height):
-                corners = np.clip(np.rint(view.home(line.box - (x0, y0))), 0, (width - 1, height - 1))
-                certain.append(tuple((int(x), int(y)) for x, y in corners))
+                certain.append(box)
             elif params.review or _comes_near(line, counts, DOUBTFUL):
-                doubtful += 1
-    return tuple(sorted(certain)) if max(height, width) <= LONGEST else _distinct(certain), doubtful
+                doubtful.append(box)
+    if max(height, width) > LONGEST:  # views overlap
+        certain = _distinct(certain)
+        doubtful = [box for box in _distinct(doubtful) if not any(_is_inside(box, other) for other in certain)]
+    corners = [np.clip(np.rint(box), 0, (width - 1, height - 1)) for box in certain]
+    return tuple(sorted(tuple((int(x), int(y)) for x, y in four) for four in corners)), len(doubtful)
 
 
-def _distinct(found: list[Polygon]) -> tuple[Polygon, ...]:
-    """One box around those that are nearly the same, or one inside the other: views overlap."""
-    kept: list[Polygon] = []
-    for polygon in sorted(set(found), key=lambda one: (-cv2.contourArea(np.array(one)), one)):
+def _distinct(boxes: list[Box]) -> list[Box]:
+    """One box around those that are nearly the same, or one inside the other."""
+    kept: list[Box] = []
+    for box in sorted(boxes, key=lambda one: -cv2.contourArea(one)):
         for place, other in enumerate(kept):
-            shared, _ = cv2.intersectConvexConvex(np.array(other, np.float32), np.array(polygon, np.float32))
-            if shared > _SAME * cv2.contourArea(np.array(polygon)):
-                around = cv2.boxPoints(cv2.minAreaRect(np.array(other + polygon)))
-                kept[place] = tuple((round(float(x)), round(float(y))) for x, y in around)
+            if _is_inside(box, other):
+                kept[place] = cv2.boxPoints(cv2.minAreaRect(np.concatenate((other, box))))
                 break
         else:
-            kept.append(polygon)
-    return tuple(sorted(kept))
+            kept.append(box)
+    return kept
+
+
+def _is_inside(box: Box, other: Box) -> bool:
+    shared, _ = cv2.intersectConvexConvex(other, box)
+    return float(shared) > _SAME * float(cv2.contourArea(box))
 
 
 def _on_ground(rgb: RGB, side: int) -> tuple[RGB, int, int]:

@@ -23,6 +23,7 @@ import pytest
 from benchmarks.deid.fuzz_mutations import mutated
 from benchmarks.deid.plant_heic import heic
 from cytoline import heif, images
+from cytoline.errors import CytolineError
 from cytoline.images import RGB, UnreadableImage
 from cytoline.sources.decode import VERDICT, DecodeLimits, judge
 from tests.planted_heic import PHONE_PICTURE
@@ -40,7 +41,8 @@ def own_decoder() -> Iterator[None]:
 
 
 def decoders() -> list[psutil.Process]:
-    return psutil.Process().children()
+    """Not what other tests started: the resource tracker of multiprocessing, say."""
+    return [child for child in psutil.Process().children() if "-P" in child.cmdline()]
 
 
 def lost(content: bytes = PICTURE) -> bool:
@@ -173,7 +175,7 @@ def test_a_decoder_that_answers_nonsense_is_refused(
 def test_a_decoder_that_does_not_start_is_the_machines_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken.py").write_text("raise ImportError")
     monkeypatch.setattr(heif, "__file__", str(tmp_path / "broken.py"))
-    with pytest.raises(ChildProcessError):
+    with pytest.raises(CytolineError, match="does not start"):
         images.read_image(PICTURE)
 
 
@@ -253,3 +255,16 @@ def test_a_phones_picture_is_collected(tmp_path: Path) -> None:
     (tmp_path / "IMG_0001.HEIC").write_bytes(PICTURE)
     verdict = json.loads(judge(tmp_path / "IMG_0001.HEIC", DecodeLimits(max_pixels=10_000))[VERDICT])
     assert (verdict["width"], verdict["height"], verdict["suffix"]) == (64, 48, ".heic")
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.heic"
+    with path.open("wb") as handle:
+        handle.write(PICTURE)
+        handle.truncate(heif.MAX_BYTES + 1)
+    before = decoders()
+    for read in (images.probe, images.read_image):
+        with pytest.raises(UnreadableImage) as caught:
+            read(path)
+        assert caught.value.reason == "too_large"
+    assert decoders() == before, "no decoder is asked"

@@ -260,6 +260,52 @@ def test_coded_pixels_that_read_as_text_do_not_pass(tmp_path: Path) -> None:
     assert not Needles(["C63F51C53C49"]).inside(content)
 
 
+def test_plain_ground_does_not_read_as_text() -> None:
+    """It is coded as few bytes over and over, printable ones now and then."""
+    for coded in (
+        b'I;*r"""""""""""""""""""""/^P',
+        b'Y4""D""D""D""D""D""D""D""D""D"',
+        b"ZZZZZZZZZZZZZZZZZZu" + b"-" * 11,
+    ):
+        assert not jpeg.reads_as_text(coded)
+        assert jpeg.reads_as_text(coded + b" MUELLER^ANNA *1970-12-27")
+    for seed in range(40):
+        rgb = cv2.GaussianBlur(np.random.default_rng(seed).integers(0, 256, (128, 256, 3), np.uint8), (0, 0), 4)
+        rgb[:, 100:] = (243, 241, 244)
+        buffer = io.BytesIO()
+        Image.fromarray(rgb).save(buffer, "JPEG", quality=60 + seed % 32, optimize=True, subsampling=2 * (seed % 2))
+        assert not jpeg.may_hide_words(jpeg.rewrite(buffer.getvalue()), read_image), seed
+
+
+def scan_by_scan(*planes: tuple[int, RGB]) -> bytes:
+    """A JPEG of three components, each scan with one of them: (its number, grey picture), with the usual tables."""
+    scans, start = b"", b""
+    for number, plane in planes:
+        buffer = io.BytesIO()
+        Image.fromarray(plane).save(buffer, "JPEG", quality=90)
+        grey = jpeg.rewrite(buffer.getvalue())
+        at = grey.index(b"\xff\xda")
+        scans += struct.pack(">HHBBBBBB", 0xFFDA, 8, 1, number, 0, 0, 63, 0) + grey[at + 10 : -2]
+        frame = grey.index(b"\xff\xc0")
+        head = struct.pack(">HHB", 0xFFC0, 17, 8) + grey[frame + 5 : frame + 9] + b"\3\1\x11\0\2\x11\0\3\x11\0"
+        start = grey[:frame] + head + grey[frame + 13 : at]
+    return start + scans + b"\xff\xd9"
+
+
+def test_a_scan_that_a_later_one_draws_over_does_not_pass() -> None:
+    picture = cv2.circle(np.full((48, 160), 200, np.uint8), (60, 24), 15, 90, -1)
+    # Averages of blocks, which the later scan overwrites; other coefficients would stay where it has none.
+    words = np.kron(np.random.default_rng(0).integers(0, 2, (6, 20), np.uint8) * 200, np.ones((8, 8), np.uint8))
+    ground = np.full((48, 160), 128, np.uint8)
+    good = scan_by_scan((1, picture), (2, ground), (3, ground))
+    twice = scan_by_scan((1, words), (1, picture), (2, ground), (3, ground))
+    assert np.array_equal(read_image(twice), read_image(good)), "nobody sees the words"
+    assert jpeg.verify(twice) is None
+    assert not jpeg.may_hide_words(good, read_image)
+    assert jpeg.may_hide_words(twice, read_image)
+    assert account(twice)
+
+
 def chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 

@@ -105,13 +105,16 @@ def _stacked(bodies: tuple[bytes, ...]) -> Words:
 
 @cache
 def _compiled() -> Callable[..., tuple[int, int]]:
-    """``_walk``, kept beside the bytecode; where nothing can be written it is compiled in each process."""
+    """``_walk``, kept beside the bytecode; where that cannot be read or written it is compiled in each process."""
     import numba  # half a second that only JPEG need
 
+    nothing = (np.zeros((1, 256), np.bool_), np.zeros((1, STEPS), np.bool_))
+    tables, octets = np.zeros((1, 1 << 16), np.uint16), np.frombuffer(bytes(4), np.uint8)
     walk: Any
     try:
         walk = numba.njit(cache=True)(_walk)
-    except RuntimeError:  # no place for it
+        walk(octets, 0, 0, 0, np.zeros((0, 3), np.int64), tables, 8, *nothing)
+    except Exception:  # no place for it, a full disk, or half a file left by one: numba raises anything
         walk = numba.njit(_walk)
     return walk  # type: ignore[no-any-return]
 

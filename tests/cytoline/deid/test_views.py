@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.deid.ground import purple_field
+from cytoline.deid import marks
 from cytoline.deid.marks import find_marks
 from cytoline.deid.painting import mask_of
 from cytoline.deid.params import AnonymizeParams
@@ -78,6 +81,55 @@ def test_what_two_windows_show_counts_once() -> None:
     rgb, _ = with_text(np.full((600, 2300, 3), 220, np.uint8), [(1110, 300)], 200, 0.6)
     assert len(list(views(rgb))) == 3
     assert len(find_marks(rgb, PARAMS).texts) == 1
+
+
+MARK = 1150
+"""Column of a pixel, in both windows of a picture of 2,300, that tells a reader where its view begins."""
+
+
+class Reader:
+    """The same lines in each view, more or less surely where the whole picture is shown."""
+
+    def __init__(self, boxes: list[list[tuple[int, int]]], wide: float, narrow: float) -> None:
+        self.boxes = [np.array(box, np.float32) for box in boxes]
+        self.wide, self.narrow = wide, narrow
+
+    def lines(self, bgr: RGB, _precision: str) -> list[Any]:
+        left = MARK - int(np.argmax(bgr[0, :, 0]))
+        score = self.narrow if left or bgr.shape[1] <= LONGEST else self.wide
+        return [marks._Line(box - np.array((left, 0), np.float32), 6, score, 20.0) for box in self.boxes]
+
+
+def read_by(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> marks.Hits:
+    rgb = np.full((600, 2 * MARK, 3), 200, np.uint8)
+    rgb[0, MARK] = 255
+    monkeypatch.setattr(marks, "_reader", lambda _scale: reader)
+    return find_marks(rgb, PARAMS, look_first=False)
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "texts", "doubtful"),
+    [(0.45, 0.45, 0, 1), (0.9, 0.45, 1, 0), (0.45, 0.9, 1, 0), (0.9, 0.9, 1, 0)],
+)
+def test_what_several_views_show_is_one_text_or_one_doubt(
+    monkeypatch: pytest.MonkeyPatch, wide: float, narrow: float, texts: int, doubtful: int
+) -> None:
+    hits = read_by(Reader([[(1100, 300), (1220, 300), (1220, 320), (1100, 320)]], wide, narrow), monkeypatch)
+    assert (len(hits.texts), hits.doubtful) == (texts, doubtful)
+
+
+def test_what_is_found_lies_within_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what is one box around two that nearly agree."""
+    edge = [(1100, -4), (1220, -1), (1220, 18), (1100, 16)]
+    near = [(1101, -6), (1219, -3), (1219, 17), (1101, 15)]
+    hits = read_by(Reader([edge, near], 0.9, 0.9), monkeypatch)
+    assert len(hits.texts) == 1
+    assert all(0 <= x < 2 * MARK and 0 <= y < 600 for x, y in hits.texts[0])
+
+
+def test_two_lines_that_touch_stay_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [[(1100, y), (1220, y), (1220, y + 20), (1100, y + 20)] for y in (300, 317)]
+    assert len(read_by(Reader(lines, 0.9, 0.9), monkeypatch).texts) == 2
 
 
 @pytest.mark.parametrize("quarters", [0, 1])
