@@ -223,8 +223,9 @@ def beside(folder: Path, console: Console) -> list[Figure]:
                 failed += 1
             else:
                 rows.append(row)
-        left = sum(not row.passed for row in rows)
-        how = f"{peer.name} {installed.version}; {failed} cases in which it failed are not counted"
+        left = sum(not row.passed for row in rows) if rows else None
+        withheld = sum(row.withheld for row in rows)
+        how = f"{peer.name} {installed.version}; {withheld} without a result; {failed} in which it failed do not count"
         figures.append(Figure(f"canaries_left_{slug}", left, "canaries", None, "", len(rows), how))
     console.print("[dim]peers are judged only by the formats that they claim[/]")
     return figures
