@@ -33,7 +33,7 @@ import pathlib, sys
 from deid.dicom import get_identifiers, replace_identifiers
 source, target = sys.argv[1:]
 files = [str(path) for path in pathlib.Path(source).rglob("*.dcm")]
-replace_identifiers(dicom_files=files, ids=get_identifiers(files), output_folder=target, overwrite=True)
+replace_identifiers(dicom_files=files, ids=get_identifiers(files), output_folder=target, save=True, overwrite=True)
 """
 
 
@@ -67,7 +67,7 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         "dicognito",
         "dicognito",
-        ("{bin}/dicognito", "--output-directory", "{target}", "{source}"),
+        ("{python}", "-m", "dicognito", "--output-directory", "{target}", "{source}"),
         frozenset({"dicom", "study"}),
     ),
 )

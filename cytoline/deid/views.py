@@ -1,7 +1,7 @@
 """What the text reader is shown of a picture that is too long for it: windows at its own scale, a long strip as a page.
 
-RapidOCR makes pictures smaller whose longer side is over 2,000 pixels: at half the size, writing of 12 to 18 pixels and
-40 grey levels is lost.  So a large field is looked at as a whole, where large writing is found, and window by
+RapidOCR makes pictures smaller whose longer side is over 2,000 pixels: at half the size, faint writing of 9 to 14
+pixels is lost.  So a large field is looked at as a whole, where large writing is found, and window by
 window.  A long strip is cut into pieces that are laid below each other like lines of writing: on a plain ground as high
 as a quarter of its length, a picture of two pixels by 65,535 would take gigabytes.
 """
